@@ -1,0 +1,14 @@
+// Which instruction sets this machine and its operating system run.
+#pragma once
+
+namespace fec {
+
+// Levels in ascending order; a machine that runs one on x86 runs those before it.
+enum class Isa : int { scalar, avx2, avx512, avx512icl, neon };
+
+constexpr const char* isa_names[] = {"scalar", "avx2", "avx512", "avx512icl", "neon"};
+
+// Whether this machine can run a level that this build holds.
+bool isa_available(Isa isa);
+
+}  // namespace fec

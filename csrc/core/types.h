@@ -1,0 +1,28 @@
+// The views every kernel works on: raw pointers, shapes and byte strides. Knows neither Python nor torch.
+#pragma once
+#include <stdint.h>
+
+namespace fec {
+
+// Storage kinds of an operand; the order is shared with the binding.
+enum class Kind : int { f32, f16, bf16, f64, i8, u8, i4, bits };
+
+// Element types that have no C++ type of their own. Trivial, so that memcpy reads them at any alignment.
+struct f16 { uint16_t bits; };
+struct bf16 { uint16_t bits; };
+
+// n rows of dim elements, stride bytes apart (any sign), elements of a row side by side at any alignment.
+struct Rows {
+    const char* data;
+    int64_t n;
+    int64_t dim;
+    int64_t stride;
+    Kind kind;
+    const float* scale;   // n, or null: the value is scale * code
+    const float* ranges;  // minimum[dim] then step[dim], or null: the value is float32(step * u + minimum)
+    uint8_t flip;         // 0x80 where stored bytes of bits are xor'ed with it
+
+    const char* row(int64_t i) const { return data + i * stride; }
+};
+
+}  // namespace fec

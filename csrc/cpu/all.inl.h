@@ -1,0 +1,13 @@
+// Every operation's bodies over the vocabulary included before, and their table. Everything here has internal linkage:
+// a function compiled for AVX must never be the one copy the linker keeps for the whole program.
+#include "kernels.h"
+#include "simd/common.h"
+
+#include "pool.inl.h"
+#include "quantize.inl.h"
+#include "search.inl.h"
+
+namespace fec {
+extern const Kernels FEC_KERNELS;
+const Kernels FEC_KERNELS = {search_kernels, pool_kernels, quantize_kernels};
+}  // namespace fec

@@ -1,0 +1,4 @@
+#include "../simd/avx512icl.h"
+
+#define FEC_KERNELS kernels_avx512icl
+#include "../all.inl.h"

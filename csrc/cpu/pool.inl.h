@@ -1,0 +1,5 @@
+#include "pool.h"
+
+namespace {
+const fec::PoolKernels pool_kernels = {};
+}

@@ -1,0 +1,5 @@
+#include "quantize.h"
+
+namespace {
+const fec::QuantizeKernels quantize_kernels = {};
+}

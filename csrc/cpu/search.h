@@ -1,0 +1,8 @@
+#pragma once
+#include "../core/types.h"
+
+namespace fec {
+
+struct SearchKernels {};
+
+}  // namespace fec

@@ -1,0 +1,5 @@
+#include "search.h"
+
+namespace {
+const fec::SearchKernels search_kernels = {};
+}

@@ -1,0 +1,135 @@
+// The vector vocabulary of AVX2 with FMA and F16C. Same names as every other level; see avx512.h for their meaning.
+#pragma once
+#include <immintrin.h>
+
+#include "../../core/types.h"
+
+namespace {
+namespace simd {
+
+using fec::bf16;
+using fec::f16;
+
+constexpr int W = 8;
+constexpr int tile_rows = 6, tile_vectors = 2;  // 12 accumulators + 2 panel vectors + 1 broadcast of 16 registers
+using F = __m256;
+using I = __m256i;
+using Bits = unsigned;
+
+inline F zero() { return _mm256_setzero_ps(); }
+inline F set1(float v) { return _mm256_set1_ps(v); }
+inline F load(const float* p) { return _mm256_loadu_ps(p); }
+inline void store(float* p, F v) { _mm256_storeu_ps(p, v); }
+inline void stream(float* p, F v) { _mm256_stream_ps(p, v); }
+inline F add(F a, F b) { return _mm256_add_ps(a, b); }
+inline F sub(F a, F b) { return _mm256_sub_ps(a, b); }
+inline F mul(F a, F b) { return _mm256_mul_ps(a, b); }
+inline F div(F a, F b) { return _mm256_div_ps(a, b); }
+inline F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+inline F min(F a, F b) { return _mm256_min_ps(a, b); }
+inline F max(F a, F b) { return _mm256_max_ps(a, b); }
+inline F abs(F a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+inline F round_even(F a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline F floor(F a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+inline Bits greater(F a, F b) { return static_cast<Bits>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ))); }
+inline Bits not_less(F a, F b) { return static_cast<Bits>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_NLT_UQ))); }
+inline Bits is_nan(F a) { return static_cast<Bits>(_mm256_movemask_ps(_mm256_cmp_ps(a, a, _CMP_UNORD_Q))); }
+inline F select(Bits m, F yes, F no) {
+    const I lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    const I hit = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(static_cast<int>(m)), lane), lane);
+    return _mm256_blendv_ps(no, yes, _mm256_castsi256_ps(hit));
+}
+inline float sum(F v) {
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+inline float max_of(F v) {
+    __m128 s = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+
+// The memory form of each conversion: the register form costs twice as much.
+inline F widen(const float* p) { return load(p); }
+inline F widen(const f16* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline F widen(const bf16* p) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16));
+}
+inline F widen(const double* p) { return _mm256_set_m128(_mm256_cvtpd_ps(_mm256_loadu_pd(p + 4)), _mm256_cvtpd_ps(_mm256_loadu_pd(p))); }
+inline F widen(const int8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))); }
+inline F widen(const uint8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))); }
+
+inline void narrow(float* p, F v) { store(p, v); }
+inline void narrow(f16* p, F v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+inline __m128i pack16(I v) {  // 8 int32 below 65536 to 16 bits
+    return _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+}
+inline void narrow(bf16* p, F v) {
+    const I u = _mm256_castps_si256(v);
+    const I even = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+    I r = _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(u, even), _mm256_set1_epi32(0x7FFF)), 16);
+    r = _mm256_blendv_epi8(r, _mm256_set1_epi32(0x7FC0), _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), pack16(r));
+}
+inline void narrow(int8_t* p, F v) {
+    const I u = _mm256_cvtps_epi32(v);
+    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(u), _mm256_extracti128_si256(u, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
+}
+inline void narrow(uint8_t* p, F v) {
+    const __m128i words = pack16(_mm256_cvtps_epi32(v));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
+}
+
+struct D { __m256d lo, hi; };
+inline D dzero() { return {_mm256_setzero_pd(), _mm256_setzero_pd()}; }
+inline D dset1(double x) { return {_mm256_set1_pd(x), _mm256_set1_pd(x)}; }
+inline D dload(const double* p) { return {_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4)}; }
+inline void dstore(double* p, D a) { _mm256_storeu_pd(p, a.lo), _mm256_storeu_pd(p + 4, a.hi); }
+inline D dadd(D a, D b) { return {_mm256_add_pd(a.lo, b.lo), _mm256_add_pd(a.hi, b.hi)}; }
+inline D dsub(D a, D b) { return {_mm256_sub_pd(a.lo, b.lo), _mm256_sub_pd(a.hi, b.hi)}; }
+inline D dmul(D a, D b) { return {_mm256_mul_pd(a.lo, b.lo), _mm256_mul_pd(a.hi, b.hi)}; }
+inline D dfma(D a, D b, D c) { return {_mm256_fmadd_pd(a.lo, b.lo, c.lo), _mm256_fmadd_pd(a.hi, b.hi, c.hi)}; }
+inline D dround(D a) { return {_mm256_cvtps_pd(_mm256_cvtpd_ps(a.lo)), _mm256_cvtps_pd(_mm256_cvtpd_ps(a.hi))}; }
+inline D dwiden_f(F v) { return {_mm256_cvtps_pd(_mm256_castps256_ps128(v)), _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1))}; }
+inline D dwiden(const float* p) { return {_mm256_cvtps_pd(_mm_loadu_ps(p)), _mm256_cvtps_pd(_mm_loadu_ps(p + 4))}; }
+inline D dwiden(const f16* p) { return dwiden_f(widen(p)); }
+inline D dwiden(const bf16* p) { return dwiden_f(widen(p)); }
+inline D dwiden(const double* p) { return dround(dload(p)); }
+inline D dwiden(const int8_t* p) { return dwiden_f(widen(p)); }
+inline D dwiden(const uint8_t* p) { return dwiden_f(widen(p)); }
+
+inline I izero() { return _mm256_setzero_si256(); }
+inline I iadd(I a, I b) { return _mm256_add_epi32(a, b); }
+inline I iload(const int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+inline I iset1(int32_t v) { return _mm256_set1_epi32(v); }
+inline F to_float(I v) { return _mm256_cvtepi32_ps(v); }
+inline int isum(I v) {
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4E));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xB1)));
+}
+
+constexpr bool dot_unsigned_panel = false;
+constexpr int dot_group = 2;
+inline I dot(I acc, I panel, I row) { return _mm256_add_epi32(acc, _mm256_madd_epi16(panel, row)); }
+inline I hamming(I acc, I a, I b) {
+    const I nibble = _mm256_set1_epi8(15), ones = _mm256_set1_epi8(1), ones16 = _mm256_set1_epi16(1);
+    const I table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+    const I x = _mm256_xor_si256(a, b);
+    const I counts = _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256(x, nibble)),
+                                     _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(x, 4), nibble)));
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(counts, ones), ones16));
+}
+inline I broadcast32(const void* p) {
+    int32_t v;
+    __builtin_memcpy(&v, p, 4);
+    return _mm256_set1_epi32(v);
+}
+inline void prefetch(const void* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
+
+}  // namespace simd
+}  // namespace

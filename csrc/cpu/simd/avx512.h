@@ -1,0 +1,128 @@
+// The vector vocabulary of AVX-512 F/BW/DQ/VL. avx512icl adds VNNI and VPOPCNTDQ by defining FEC_ICL before inclusion.
+#pragma once
+#include <immintrin.h>
+
+#include "../../core/types.h"
+
+namespace {
+namespace simd {
+
+using fec::bf16;
+using fec::f16;
+
+constexpr int W = 16;  // float lanes
+constexpr int tile_rows = 12, tile_vectors = 2;  // 24 accumulators + 2 panel vectors + 1 broadcast of 32 registers
+using F = __m512;
+using I = __m512i;   // int32 lanes
+using Bits = unsigned;  // one bit a lane
+
+inline F zero() { return _mm512_setzero_ps(); }
+inline F set1(float v) { return _mm512_set1_ps(v); }
+inline F load(const float* p) { return _mm512_loadu_ps(p); }
+inline void store(float* p, F v) { _mm512_storeu_ps(p, v); }
+inline void stream(float* p, F v) { _mm512_stream_ps(p, v); }  // p aligned to the vector
+inline F add(F a, F b) { return _mm512_add_ps(a, b); }
+inline F sub(F a, F b) { return _mm512_sub_ps(a, b); }
+inline F mul(F a, F b) { return _mm512_mul_ps(a, b); }
+inline F div(F a, F b) { return _mm512_div_ps(a, b); }
+inline F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+inline F min(F a, F b) { return _mm512_min_ps(a, b); }  // b where either is NaN, as minps
+inline F max(F a, F b) { return _mm512_max_ps(a, b); }  // b where either is NaN, as maxps
+inline F abs(F a) { return _mm512_abs_ps(a); }
+inline F round_even(F a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline F floor(F a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+inline Bits greater(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+inline Bits not_less(F a, F b) { return _mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ); }  // true where either is NaN
+inline Bits is_nan(F a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
+inline F select(Bits m, F yes, F no) { return _mm512_mask_blend_ps(static_cast<__mmask16>(m), no, yes); }
+inline float sum(F v) { return _mm512_reduce_add_ps(v); }
+inline float max_of(F v) { return _mm512_reduce_max_ps(v); }  // no NaN among the lanes
+
+// W elements of any float or integer type, widened.
+inline F widen(const float* p) { return load(p); }
+inline F widen(const f16* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+inline F widen(const bf16* p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
+}
+inline F widen(const double* p) {
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(_mm512_loadu_pd(p))), _mm512_cvtpd_ps(_mm512_loadu_pd(p + 8)), 1);
+}
+inline F widen(const int8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))); }
+inline F widen(const uint8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))); }
+
+// Narrowing stores. Integers are exact: the lanes hold whole numbers in range.
+inline void narrow(float* p, F v) { store(p, v); }
+inline void narrow(f16* p, F v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+inline void narrow(bf16* p, F v) {  // round to nearest even; NaN stays NaN
+    const I u = _mm512_castps_si512(v);
+    const I even = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+    I r = _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(u, even), _mm512_set1_epi32(0x7FFF)), 16);
+    r = _mm512_mask_blend_epi32(static_cast<__mmask16>(is_nan(v)), r, _mm512_set1_epi32(0x7FC0));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(r));
+}
+inline void narrow(int8_t* p, F v) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v))); }
+inline void narrow(uint8_t* p, F v) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v))); }
+
+// Eight float64 lanes, the shape of the canonical sum.
+struct D { __m512d v; };
+inline D dzero() { return {_mm512_setzero_pd()}; }
+inline D dset1(double x) { return {_mm512_set1_pd(x)}; }
+inline D dload(const double* p) { return {_mm512_loadu_pd(p)}; }
+inline void dstore(double* p, D a) { _mm512_storeu_pd(p, a.v); }
+inline D dadd(D a, D b) { return {_mm512_add_pd(a.v, b.v)}; }
+inline D dsub(D a, D b) { return {_mm512_sub_pd(a.v, b.v)}; }
+inline D dmul(D a, D b) { return {_mm512_mul_pd(a.v, b.v)}; }
+inline D dfma(D a, D b, D c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }  // only where a * b is exact
+inline D dround(D a) { return {_mm512_cvtps_pd(_mm512_cvtpd_ps(a.v))}; }   // to float32 and back
+inline D dwiden(const float* p) { return {_mm512_cvtps_pd(_mm256_loadu_ps(p))}; }
+inline D dwiden(const f16* p) { return {_mm512_cvtps_pd(_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))}; }
+inline D dwiden(const bf16* p) {
+    return {_mm512_cvtps_pd(_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16)))};
+}
+inline D dwiden(const double* p) { return dround(dload(p)); }
+inline D dwiden(const int8_t* p) { return {_mm512_cvtepi32_pd(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))}; }
+inline D dwiden(const uint8_t* p) { return {_mm512_cvtepi32_pd(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))}; }
+
+// int32 lanes.
+inline I izero() { return _mm512_setzero_si512(); }
+inline I iadd(I a, I b) { return _mm512_add_epi32(a, b); }
+inline I iload(const int32_t* p) { return _mm512_loadu_si512(p); }
+inline I iset1(int32_t v) { return _mm512_set1_epi32(v); }
+inline F to_float(I v) { return _mm512_cvtepi32_ps(v); }
+inline int isum(I v) { return _mm512_reduce_add_epi32(v); }
+
+#if defined(FEC_ICL)
+// Integer dot product: 4 bytes a lane, unsigned panel x signed row (VNNI).
+constexpr bool dot_unsigned_panel = true;
+constexpr int dot_group = 4;
+inline I dot(I acc, I panel, I row) { return _mm512_dpbusd_epi32(acc, panel, row); }
+// Differing bits of 32-bit words.
+inline I hamming(I acc, I a, I b) { return _mm512_add_epi32(acc, _mm512_popcnt_epi32(_mm512_xor_si512(a, b))); }
+#else
+// Integer dot product: 2 int16 a lane (exact for any 8-bit inputs).
+constexpr bool dot_unsigned_panel = false;
+constexpr int dot_group = 2;
+inline I dot(I acc, I panel, I row) { return _mm512_add_epi32(acc, _mm512_madd_epi16(panel, row)); }
+inline I hamming(I acc, I a, I b) {
+    const I nibble = _mm512_set1_epi8(15), ones = _mm512_set1_epi8(1), ones16 = _mm512_set1_epi16(1);
+    const I table = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+    const I x = _mm512_xor_si512(a, b);
+    const I counts = _mm512_add_epi8(_mm512_shuffle_epi8(table, _mm512_and_si512(x, nibble)),
+                                     _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(x, 4), nibble)));
+    return _mm512_add_epi32(acc, _mm512_madd_epi16(_mm512_maddubs_epi16(counts, ones), ones16));
+}
+#endif
+
+// 32 bits of a row in every lane.
+inline I broadcast32(const void* p) {
+    int32_t v;
+    __builtin_memcpy(&v, p, 4);
+    return _mm512_set1_epi32(v);
+}
+
+inline void prefetch(const void* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
+
+}  // namespace simd
+}  // namespace

@@ -1,0 +1,31 @@
+// Built on any instruction set's vocabulary: tails without over-reads.
+#pragma once
+
+namespace {
+namespace simd {
+
+// The first n of W elements, the rest zero; never reads past p + n.
+template <class T>
+inline F widen_n(const T* p, int64_t n) {
+    T buffer[W] = {};
+    __builtin_memcpy(buffer, p, n * sizeof(T));
+    return widen(buffer);
+}
+
+template <class T>
+inline void narrow_n(T* p, F v, int64_t n) {
+    T buffer[W];
+    narrow(buffer, v);
+    __builtin_memcpy(p, buffer, n * sizeof(T));
+}
+
+// The first n of 8 elements as float64, the rest zero.
+template <class T>
+inline D dwiden_n(const T* p, int64_t n) {
+    T buffer[8] = {};
+    __builtin_memcpy(buffer, p, n * sizeof(T));
+    return dwiden(buffer);
+}
+
+}  // namespace simd
+}  // namespace

@@ -1,0 +1,287 @@
+"""The boundary: numpy, torch and DLPack arrays in, the caller's own kind and device out.
+
+`intake` turns any array into the plain thing the cells work on (a numpy view of host memory, or a torch tensor
+where the data lies on a device or a gradient flows), never copying what lies right already. `Rows` is an operand of
+a search: vectors of any storage kind with what is needed to read them.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .codes import BIT_PRECISIONS, Codes
+from .metrics import BIT_METRICS
+
+KIND_OF_DTYPE = {
+    "float32": "f32",
+    "float16": "f16",
+    "bfloat16": "bf16",
+    "float64": "f64",
+    "int8": "i8",
+    "uint8": "u8",
+}
+FLOAT_KINDS = frozenset({"f32", "f16", "bf16", "f64"})
+_ACCEPTED = "float32, float16, bfloat16 or float64"
+
+
+def is_torch(x: Any) -> bool:
+    """Whether x is a torch tensor, without importing torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an operand came from, and so where its results go."""
+
+    namespace: Any = None  # None: numpy. "torch". Otherwise the module whose from_dlpack makes the caller's arrays
+    device: str = "cpu"
+
+    def give(self, array: Any) -> Any:
+        """`array` (numpy, or torch on this device) as the caller's own kind; no copy."""
+        if self.namespace is None or array is None:
+            return array
+        if self.namespace == "torch":
+            return from_host(array) if isinstance(array, np.ndarray) else array
+        return self.namespace.from_dlpack(array)
+
+
+NUMPY = Origin()
+
+
+def intake(x: Any, name: str) -> tuple[Any, str, Origin]:
+    """(data, dtype name, origin) of an array. bfloat16 host data comes as its uint16 bits.
+
+    Raises TypeError for what is no array, and ValueError for a foreign byte order in data too large to copy silently.
+    """
+    if isinstance(x, np.ndarray):
+        return _host_view(x), x.dtype.name, NUMPY
+    if is_torch(x):
+        return _from_torch(x, name)
+    if hasattr(x, "__dlpack__"):
+        return _from_dlpack(x, name)
+    raise TypeError(f"{name}: got {type(x).__name__}, expected a numpy, torch or DLPack array")
+
+
+def _host_view(x: np.ndarray) -> np.ndarray:
+    return x.view(np.uint16) if x.dtype.name == "bfloat16" else x
+
+
+def _from_torch(x: Any, name: str) -> tuple[Any, str, Origin]:
+    import torch
+
+    dtype = str(x.dtype).removeprefix("torch.")
+    origin = Origin("torch", str(x.device))
+    if x.layout != torch.strided:
+        raise TypeError(f"{name}: got a {x.layout} tensor, expected a strided one")
+    if x.requires_grad and torch.is_grad_enabled():
+        return x, dtype, origin
+    x = x.detach()
+    if x.device.type != "cpu":
+        return x, dtype, origin
+    x = x.resolve_conj().resolve_neg()
+    return (x.view(torch.int16).numpy().view(np.uint16) if dtype == "bfloat16" else x.numpy()), dtype, origin
+
+
+def _from_dlpack(x: Any, name: str) -> tuple[Any, str, Origin]:
+    namespace = x.__array_namespace__() if hasattr(x, "__array_namespace__") else None
+    origin = Origin(namespace) if hasattr(namespace, "from_dlpack") else NUMPY
+    try:
+        data = np.from_dlpack(x)
+        return data, data.dtype.name, origin
+    except (BufferError, RuntimeError, TypeError, ValueError):  # bfloat16, or not in host memory: torch reads those
+        try:
+            import torch
+        except ImportError:
+            raise TypeError(f"{name}: got a {type(x).__name__} numpy cannot read, expected one numpy or an installed torch can") from None
+        data, dtype, torch_origin = _from_torch(torch.from_dlpack(x), name)
+        return data, dtype, Origin(origin.namespace, torch_origin.device)
+
+
+def to_host(x: Any, name: str) -> np.ndarray:
+    """A small side array (offsets, ids, a scale) as numpy, whatever it was."""
+    data, dtype, _ = intake(x, name)
+    if dtype == "bfloat16":
+        raise TypeError(f"{name}: got bfloat16, expected a type numpy has")
+    return data if isinstance(data, np.ndarray) else data.detach().cpu().numpy()
+
+
+def from_host(x: np.ndarray) -> Any:
+    """A torch CPU tensor over the same memory (read-only arrays included: the cells never write to inputs)."""
+    import warnings
+
+    import torch
+
+    if not x.dtype.isnative or any(s < 0 or s % x.itemsize for s in x.strides):
+        x = np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("="))  # torch has no such views
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(x)
+
+
+def to_device(x: np.ndarray | None, device: str) -> Any:
+    """A host array as a torch tensor on `device`; None stays None."""
+    return None if x is None else from_host(x).to(device)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """An operand of a search: n vectors of dim elements in some storage kind.
+
+    kind: f32 f16 bf16 (uint16 bits on the host) f64 (rounded to float32 on use) i8 u8 i4 bits.
+    scale: (n,) float32, the row's value is scale * code. ranges: (2, dim) float32 minimum and *step*, the value is
+    float32(step * u + minimum), computed in float64, with u the unsigned code (i8 = u - 128).
+    flip: 0x80 where each stored byte of bits is xor'ed with it (`binary`), else 0.
+    """
+
+    data: Any
+    kind: str
+    dim: int
+    scale: Any = None
+    ranges: Any = None
+    flip: int = 0
+
+    @property
+    def n(self) -> int:
+        return int(self.data.shape[0])
+
+    @property
+    def is_float(self) -> bool:
+        return self.kind in FLOAT_KINDS
+
+    @property
+    def is_torch(self) -> bool:
+        return not isinstance(self.data, np.ndarray)
+
+    def to_torch(self, device: str) -> Rows:
+        """The same operand as torch tensors on `device`; bfloat16 becomes torch's own."""
+        if self.is_torch:
+            return self
+        import torch
+
+        data = from_host(self.data if self.kind != "bf16" else self.data.view(np.int16))
+        data = data.view(torch.bfloat16) if self.kind == "bf16" else data
+        return Rows(data.to(device), self.kind, self.dim, to_device(self.scale, device), to_device(self.ranges, device), self.flip)
+
+    def __getitem__(self, rows: slice) -> Rows:
+        return Rows(self.data[rows], self.kind, self.dim, None if self.scale is None else self.scale[rows], self.ranges, self.flip)
+
+
+def steps_of(ranges: np.ndarray) -> np.ndarray:
+    """(2, dim) float32 minimum and step from minimum and maximum: step = (max - min) / 255 in float32, 0 -> 1."""
+    step = (ranges[1] - ranges[0]) / np.float32(255)
+    return np.stack([ranges[0], np.where(step == 0, np.float32(1), step)])
+
+
+def rows_of(x: Any, name: str, metric: str | None = None, *, copy_inner: bool = False) -> tuple[Rows, Origin]:
+    """The operand `x` (an array or Codes) of a search under `metric`, and where it came from.
+
+    Row-strided, memory-mapped, unaligned and read-only arrays stay in place. Elements of a row must lie side by side
+    in the machine's byte order: with copy_inner (queries) anything else is copied, without it (a corpus) refused.
+    """
+    codes = x if isinstance(x, Codes) else None
+    data, dtype, origin = intake(x if codes is None else codes.data, name)
+    if data.ndim != 2:
+        raise ValueError(f"{name}: got shape {tuple(data.shape)}, expected 2 dimensions, (rows, elements)")
+    if dtype not in KIND_OF_DTYPE:
+        raise TypeError(f"{name}: got {dtype}, expected {_ACCEPTED}, int8, uint8 or Codes")
+    data = _plain_rows(data, name, copy_inner)
+    kind, dim, scale, ranges, flip = KIND_OF_DTYPE[dtype], int(data.shape[1]), None, None, 0
+    if codes is not None:
+        dim = int(codes.dim)
+        if codes.precision in BIT_PRECISIONS:
+            kind, flip = "bits", 0x80 if codes.precision == "binary" else 0
+        elif codes.precision == "int4_row":
+            kind = "i4"
+        scale = None if codes.scale is None else np.ascontiguousarray(to_host(codes.scale, "scale"))
+        ranges = None if codes.ranges is None else steps_of(to_host(codes.ranges, "ranges"))
+    elif kind in ("i8", "u8") and metric in BIT_METRICS:
+        kind, dim, flip = "bits", dim * 8, 0x80 if kind == "i8" else 0
+    rows = Rows(data, kind, dim, scale, ranges, flip)
+    if rows.is_torch and data.device.type != "cpu":
+        rows = Rows(data, kind, dim, to_device(scale, data.device), to_device(ranges, data.device), flip)
+    return rows, origin
+
+
+def _plain_rows(data: Any, name: str, copy_inner: bool) -> Any:
+    """`data` with each row's elements side by side in native byte order."""
+    if isinstance(data, np.ndarray):
+        if (data.strides[-1] == data.itemsize or data.shape[-1] <= 1) and data.dtype.isnative:
+            return data
+        if copy_inner or data.size == 0:
+            return np.ascontiguousarray(data, dtype=data.dtype.newbyteorder("="))
+        what = f"a stride of {data.strides[-1]} bytes between elements" if data.dtype.isnative else "a foreign byte order"
+        raise ValueError(f"{name}: got {what}, expected rows contiguous in native byte order; numpy.ascontiguousarray makes such a copy")
+    if data.stride(-1) == 1 or data.shape[-1] <= 1:
+        return data
+    if copy_inner:
+        return data.contiguous()
+    raise ValueError(f"{name}: got a stride of {data.stride(-1)} elements inside a row, expected contiguous rows; .contiguous() makes such a copy")
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Which rows may be returned: True / bit set = may. shape (n,) shared by all queries, or (q, n)."""
+
+    data: Any  # bool (n,) or (q, n); packed: uint8 (ceil(n / 8),) or (q, ceil(n / 8)), little-endian bits
+    packed: bool
+    n: int
+
+    @property
+    def shared(self) -> bool:
+        return self.data.ndim == 1
+
+    def block(self, q: slice, lo: int, hi: int) -> np.ndarray:
+        """bool (q or 1, hi - lo) on the host: the mask of queries q over rows lo to hi."""
+        data = self.data[None] if self.shared else self.data[q]
+        if not isinstance(data, np.ndarray):
+            data = data.cpu().numpy()
+        if not self.packed:
+            return data[:, lo:hi]
+        first = lo // 8
+        bits = np.unpackbits(data[:, first : (hi + 7) // 8], axis=1, bitorder="little")
+        return bits[:, lo - first * 8 : hi - first * 8].view(bool)
+
+
+def mask_of(mask: Any, q: int, n: int) -> Mask | None:
+    """The checked mask: bool (N,) or (Q, N), or uint8 bits packed little-endian along the last axis."""
+    if mask is None:
+        return None
+    data, dtype, _ = intake(mask, "mask")
+    width = {"bool": n, "uint8": (n + 7) // 8}.get(dtype)
+    if width is None:
+        raise TypeError(f"mask: got {dtype}, expected bool, or uint8 with packed little-endian bits")
+    if tuple(data.shape) not in ((width,), (q, width)):
+        raise ValueError(f"mask: got {dtype} of shape {tuple(data.shape)}, expected ({width},) or ({q}, {width}) for {n} rows")
+    return Mask(_plain_rows(data, "mask", copy_inner=True), dtype == "uint8", n)
+
+
+def ids_of(x: Any, name: str, n: int) -> np.ndarray:
+    """Row ids as a contiguous int64 host array, each in [-1, n); -1 means none."""
+    ids = to_host(x, name)
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"{name}: got {ids.dtype.name}, expected int64 row numbers, -1 for none")
+    ids = np.ascontiguousarray(ids, dtype=np.int64)
+    if ids.size and (ids.min() < -1 or ids.max() >= n):
+        bad = ids[(ids < -1) | (ids >= n)][0]
+        raise ValueError(f"{name}: got row {bad}, expected -1 to {n - 1}")
+    return ids
+
+
+def exclude_of(exclude: Any, q: int, n: int) -> np.ndarray | None:
+    """(Q, E) int64 rows each query must not return: "self" (query i is row i), (Q,) or (Q, E), -1 = none."""
+    if exclude is None:
+        return None
+    if isinstance(exclude, str):
+        if exclude != "self":
+            raise ValueError(f"exclude: got {exclude!r}, expected 'self' or row numbers")
+        own = np.arange(q, dtype=np.int64)
+        return np.where(own < n, own, -1)[:, None]
+    ids = ids_of(exclude, "exclude", n)
+    if ids.ndim not in (1, 2) or ids.shape[0] != q:
+        raise ValueError(f"exclude: got shape {ids.shape}, expected ({q},) or ({q}, E)")
+    return ids[:, None] if ids.ndim == 1 else ids

@@ -1,0 +1,12 @@
+"""Always works: blocked BLAS scans, then the canonical score of what survives."""
+
+import numpy as np
+
+from ...dispatch import Backend
+
+BACKEND = Backend(
+    name="numpy",
+    ops=frozenset({"pool", "normalize", "quantize", "dequantize", "similarity", "similarity_paired", "topk", "rescore"}),
+    missing=lambda: None,
+    describe=lambda: f"numpy {np.__version__}",
+)

@@ -1,0 +1,10 @@
+"""The oracle: float64, naive, short enough to be read as the specification. Never chosen automatically."""
+
+from ...dispatch import Backend
+
+BACKEND = Backend(
+    name="reference",
+    ops=frozenset({"pool", "normalize", "quantize", "dequantize", "similarity", "similarity_paired", "topk", "rescore"}),
+    missing=lambda: None,
+    describe=lambda: "float64, plain",
+)

@@ -1,0 +1,11 @@
+"""Every pair's canonical score."""
+
+import numpy as np
+
+from ...arrays import Rows
+from ...ops.scores import Score
+from .scores import canonical
+
+
+def similarity(q: Rows, x: Rows, score: Score) -> np.ndarray:
+    return canonical(q, x, score)

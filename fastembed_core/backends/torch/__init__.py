@@ -1,0 +1,25 @@
+"""torch composition: the differentiable path, and devices without a kernel of their own."""
+
+from ...dispatch import Backend
+
+
+def _missing() -> str | None:
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        return "torch is not installed; pip install fastembed-core[torch]"
+    return None
+
+
+def _describe() -> str:
+    import torch
+
+    return f"torch {torch.__version__}"
+
+
+BACKEND = Backend(
+    name="torch",
+    ops=frozenset({"pool", "normalize", "quantize", "dequantize", "similarity", "similarity_paired", "topk", "rescore"}),
+    missing=_missing,
+    describe=_describe,
+)

@@ -1,0 +1,164 @@
+"""The registry of backends, the choice among them, and the account of that choice.
+
+The table's columns are folders of `fastembed_core.backends`; each one's ``__init__`` holds its `Backend` record, and
+``<folder>/<op>.py`` holds a function named like the operation: the cell. Third parties add columns through the entry
+point group ``fastembed_core.backends``, whose objects are `Backend` records with a ``package`` of their own.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+BUILT_IN = ("reference", "numpy", "numba", "torch", "cpu")
+
+# Fastest first. An operation whose order differs says so in its contract (`ORDER`); the reference is never automatic.
+CPU_ORDER = ("cpu", "numpy", "numba")
+CUDA_ORDER = ("torch",)
+GRAD_ORDER = ("torch",)
+
+
+class Unsupported(Exception):
+    """A cell declines these operands. `auto` moves on at it, and at it alone; an explicit `backend=` raises it."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A column of the table.
+
+    missing() is None where the backend can run, else the sentence that says what is missing.
+    describe() says how it will run (an instruction set, a library's version).
+    """
+
+    name: str
+    ops: frozenset[str]
+    missing: Callable[[], str | None]
+    describe: Callable[[], str]
+    package: str = ""
+
+    def cell(self, op: str) -> Callable[..., Any]:
+        return _cell(self.package or f"fastembed_core.backends.{self.name}", op)
+
+
+@functools.cache
+def _cell(package: str, op: str) -> Callable[..., Any]:
+    cell: Callable[..., Any] = getattr(importlib.import_module(f"{package}.{op}"), op)
+    return cell
+
+
+@functools.cache
+def _built_in(name: str) -> Backend:
+    record: Backend = importlib.import_module(f"fastembed_core.backends.{name}").BACKEND
+    return record
+
+
+@functools.cache
+def _third_party() -> dict[str, Backend]:
+    from importlib.metadata import entry_points
+
+    return {point.name: point.load() for point in entry_points(group="fastembed_core.backends")}
+
+
+def backends() -> dict[str, Backend]:
+    """Every known backend by name, built in ones first."""
+    return {name: _built_in(name) for name in BUILT_IN} | _third_party()
+
+
+def get_backend(name: str) -> Backend:
+    """The backend of that name; ValueError names the ones there are."""
+    if name in BUILT_IN:
+        return _built_in(name)
+    found = _third_party().get(name)
+    if found is None:
+        raise ValueError(f"backend: got {name!r}, expected 'auto' or one of {', '.join(backends())}")
+    return found
+
+
+_forced: ContextVar[str | None] = ContextVar("fastembed_core_backend", default=None)
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Use one backend for every call inside the block (``"auto"`` restores the choice)."""
+    if name != "auto":
+        get_backend(name)
+    token = _forced.set(name)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def _asked(backend: str | None) -> str:
+    return backend or _forced.get() or os.environ.get("FASTEMBED_CORE_BACKEND") or "auto"
+
+
+@functools.cache
+def _automatic(op: str, device: str, grad: bool) -> tuple[tuple[Backend, ...], tuple[str, ...]]:
+    """The usable backends for an operation in order, and why each of the others was passed over."""
+    order = GRAD_ORDER if grad else CPU_ORDER if device == "cpu" else CUDA_ORDER
+    contract = importlib.import_module(f"fastembed_core.ops.{op}")
+    order = getattr(contract, "ORDER", {}).get("grad" if grad else device.partition(":")[0], order)
+    usable, passed = [], []
+    for name in order:
+        backend = _built_in(name)
+        reason = f"has no {op}" if op not in backend.ops else backend.missing()
+        if reason is None:
+            usable.append(backend)
+        else:
+            passed.append(f"{name}: {reason}")
+    return tuple(usable), tuple(passed)
+
+
+def run(op: str, *args: Any, device: str = "cpu", grad: bool = False, backend: str | None = None, **kwargs: Any) -> Any:
+    """Call the operation's cell in the asked-for backend, or in the first automatic one that does not decline."""
+    asked = _asked(backend)
+    if asked != "auto":
+        return _explicit(op, asked, device, grad).cell(op)(*args, **kwargs)
+    usable, passed = _automatic(op, device, grad)
+    declined = list(passed)
+    for candidate in usable:
+        try:
+            return candidate.cell(op)(*args, **kwargs)
+        except Unsupported as error:
+            declined.append(f"{candidate.name}: {error}")
+    where = "gradients" if grad else f"arrays on {device}"
+    raise TypeError(f"{op}: no backend takes these operands for {where} ({'; '.join(declined) or 'none is registered'})")
+
+
+def _explicit(op: str, name: str, device: str, grad: bool) -> Backend:
+    backend = get_backend(name)
+    if op not in backend.ops:
+        raise ValueError(f"backend: {name} has no {op}; it has {', '.join(sorted(backend.ops))}")
+    reason = backend.missing()
+    if reason is not None:
+        raise ImportError(f"backend: {name} cannot run here, {reason}")
+    if grad and name not in GRAD_ORDER:
+        raise TypeError(f"backend: {name} keeps no gradients and an input requires grad; use torch.no_grad() or backend='torch'")
+    if device != "cpu" and name not in CUDA_ORDER:
+        raise TypeError(f"backend: {name} works in host memory and an input is on {device}; move it or use backend='torch'")
+    return backend
+
+
+def explain(op: str, *, device: str = "cpu", grad: bool = False, backend: str | None = None) -> str:
+    """Which backend a call of `op` takes and why, in one sentence and a list of the ones passed over.
+
+    >>> print(explain("topk"))  # doctest: +SKIP
+    topk: cpu (avx2, 8 threads), the first of cpu, numpy that can run
+    """
+    asked = _asked(backend)
+    if asked != "auto":
+        chosen = _explicit(op, asked, device, grad)
+        return f"{op}: {chosen.name} ({chosen.describe()}), asked for by name"
+    usable, passed = _automatic(op, device, grad)
+    if not usable:
+        return f"{op}: nothing can run ({'; '.join(passed)})"
+    names = ", ".join(b.name for b in usable)
+    over = f"; passed over {'; '.join(passed)}" if passed else ""
+    return f"{op}: {usable[0].name} ({usable[0].describe()}), the first of {names} that takes the operands{over}"

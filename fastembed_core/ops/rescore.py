@@ -1,0 +1,68 @@
+"""rescore: exact scores of the candidates some index gave, and their ranking."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import dispatch
+from ..arrays import ids_of, to_host
+from ._search import deliver, k_of, outputs_of, pair
+
+
+def rescore(
+    queries: Any,
+    corpus: Any,
+    candidates: Any,
+    k: int | None = None,
+    *,
+    metric: str | None = None,
+    out: Any = None,
+    backend: str | None = None,
+) -> tuple[Any, Any]:
+    """The canonical scores of given rows for each query, best first: what a vector index calls after its own search.
+
+    Parameters
+    ----------
+    queries, corpus, metric, backend : as in `topk`
+    candidates : (Q, C) int64 row numbers, -1 = none; or CSR, a tuple of indptr (Q + 1,) and row numbers (indptr[-1],).
+        A row named twice is returned twice.
+    k : keep the k best; None keeps all
+    out : (scores, indices) arrays to write into
+
+    Returns
+    -------
+    scores, indices : (Q, min(k, C)), C the longest list for CSR; ordered, padded and typed as by `topk`
+
+    Raises
+    ------
+    TypeError, ValueError
+        for operands that have no score or candidates outside the corpus, in one sentence that names the argument.
+    """
+    p = pair(queries, corpus, metric)
+    ids = _dense(candidates, p.q.n, p.x.n)
+    k = ids.shape[1] if k is None else min(k_of(k), ids.shape[1])
+    outs = outputs_of(out, (((p.q.n, k), p.score.dtype), ((p.q.n, k), np.dtype(np.int64))))
+    scores, indices = dispatch.run("rescore", p.q, p.x, ids, k, p.score, device=p.device, grad=p.grad, backend=backend)
+    return deliver(scores, outs and outs[0], p.origin), deliver(indices, outs and outs[1], p.origin)
+
+
+def _dense(candidates: Any, q: int, n: int) -> np.ndarray:
+    """The candidates as (Q, C) int64, short lists filled with -1."""
+    if not isinstance(candidates, tuple):
+        ids = ids_of(candidates, "candidates", n)
+        if ids.ndim != 2 or ids.shape[0] != q:
+            raise ValueError(f"candidates: got shape {ids.shape}, expected ({q}, C), or a tuple (indptr, rows)")
+        return ids
+    if len(candidates) != 2:
+        raise ValueError(f"candidates: got a tuple of {len(candidates)}, expected (indptr, rows)")
+    indptr, flat = to_host(candidates[0], "candidates"), ids_of(candidates[1], "candidates", n)
+    if indptr.dtype.kind not in "iu" or indptr.shape != (q + 1,):
+        raise ValueError(f"candidates: got indptr {indptr.dtype.name} of shape {indptr.shape}, expected int64 of shape ({q + 1},)")
+    lengths = np.diff(indptr.astype(np.int64))
+    if indptr[0] != 0 or indptr[-1] != flat.size or (lengths < 0).any():
+        raise ValueError(f"candidates: got indptr from {indptr[0]} to {indptr[-1]}, expected it to rise from 0 to {flat.size}")
+    ids = np.full((q, int(lengths.max(initial=0))), -1, np.int64)
+    ids[np.arange(ids.shape[1]) < lengths[:, None]] = flat
+    return ids

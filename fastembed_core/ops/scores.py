@@ -1,0 +1,95 @@
+"""What a pair of operands scores under a metric: the arithmetic, the result's dtype, which way it ranks.
+
+Shared by every search operation; SEMANTICS in one table. The arithmetic has four forms:
+
+=========  ==========================================================  ===========================================
+form       operands (query x corpus)                                   score
+=========  ==========================================================  ===========================================
+``float``  float x anything                                            float32 from float64 lanes over the values
+``int``    int8 x int8, uint8 x uint8 (bare, or codes with ranges)     int32 for ip and sqeuclidean, else float32
+``row``    int8_row / int4_row x int8_row / int4_row                   float32 from the exact integer dot product
+``bits``   bits x bits                                                 hamming int32, jaccard float32
+=========  ==========================================================  ===========================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import metrics
+from ..arrays import Rows
+
+# The largest D whose sum stays inside int32: 128 * 128 * 131071 and 255 * 255 * 33025 are below 2 ** 31.
+MAX_DIM_INT8_IP = 131_071
+MAX_DIM_8BIT = 33_025
+
+
+@dataclass(frozen=True)
+class Score:
+    """How a pair is scored: the metric's own name, the form of the arithmetic, the result's dtype."""
+
+    metric: str
+    form: str
+    dtype: np.dtype
+
+    @property
+    def similarity(self) -> bool:
+        return metrics.is_similarity(self.metric)
+
+    @property
+    def unfilled(self) -> float | int:
+        """The score of a place no row fills: the worst there is."""
+        if self.dtype == np.int32:
+            return int(np.iinfo(np.int32).min if self.similarity else np.iinfo(np.int32).max)
+        return -np.inf if self.similarity else np.inf
+
+
+def metric_for(metric: str | None, *operands: object) -> str:
+    """The metric's canonical name; None means cosine for float operands and is refused for integers and codes."""
+    if metric is not None:
+        return metrics.canonical_name(metric)
+    for operand in operands:
+        if "int" in str(getattr(operand, "dtype", "int")):
+            what = getattr(operand, "precision", None) or getattr(operand, "dtype", None)
+            raise TypeError(f"metric: got none for {what} vectors, expected it said aloud: one of {', '.join(metrics.METRICS)}")
+    return "cosine"
+
+
+def score_of(q: Rows, x: Rows, metric: str, names: tuple[str, str] = ("queries", "corpus")) -> Score:
+    """The Score of a pair of operands, or one sentence saying why they have none."""
+    if q.dim != x.dim:
+        raise ValueError(f"{names[1]}: got dimension {x.dim}, expected {q.dim} as in {names[0]}")
+    form = _form(q, x)
+    if form is None:
+        raise TypeError(f"{names[0]} and {names[1]}: got {_say(q)} and {_say(x)}, expected float queries, or codes of one family on both sides")
+    bits = "bits" in (q.kind, x.kind)
+    allowed = metrics.BIT_METRICS if form == "bits" else metrics.SIMILARITIES if bits else set(metrics.METRICS) - metrics.BIT_METRICS
+    if metric not in allowed:
+        raise TypeError(f"metric: got {metric!r} for {_say(q)} and {_say(x)}, expected one of {', '.join(sorted(allowed))}")
+    integer = metric == "hamming" or (form == "int" and metric in ("ip", "sqeuclidean"))
+    if form in ("int", "row"):
+        int8_dot = q.kind != "u8" and metric in metrics.SIMILARITIES
+        limit = MAX_DIM_INT8_IP if int8_dot or form == "row" else MAX_DIM_8BIT
+        if q.dim > limit:
+            raise ValueError(f"{names[0]}: got dimension {q.dim} for {metric} on {_say(q)}, expected at most {limit} so that sums fit int32")
+    return Score(metric, form, np.dtype(np.int32 if integer else np.float32))
+
+
+def _form(q: Rows, x: Rows) -> str | None:
+    if q.is_float:
+        return "float"
+    if x.is_float:
+        return None
+    if "bits" in (q.kind, x.kind):
+        return "bits" if q.kind == x.kind else None
+    if q.scale is not None and x.scale is not None:
+        return "row"
+    return "int" if q.scale is None and x.scale is None and q.kind == x.kind else None
+
+
+def _say(rows: Rows) -> str:
+    if rows.scale is not None:
+        return {"i8": "int8_row codes", "i4": "int4_row codes"}[rows.kind]
+    return {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64", "i8": "int8", "u8": "uint8", "bits": "packed bits"}[rows.kind]

@@ -1,0 +1,80 @@
+"""How many threads the kernels may use.
+
+The default is what this process may run on: the affinity mask, cut by a cgroup's CPU quota. The environment
+variable ``FASTEMBED_CORE_NUM_THREADS`` replaces it; `set_num_threads` and `limit` replace both.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+_limit: ContextVar[int | None] = ContextVar("fastembed_core_threads", default=None)
+_num_threads: int | None = None
+
+
+def _cgroup_quota() -> float | None:
+    """CPUs this process's cgroup may use (v2 then v1), None where nothing limits it."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        pass
+    try:
+        base = Path("/sys/fs/cgroup/cpu")
+        limit = int((base / "cpu.cfs_quota_us").read_text())
+        return None if limit <= 0 else limit / int((base / "cpu.cfs_period_us").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def default_num_threads() -> int:
+    """CPUs this process may use: the environment variable, else the affinity mask cut by the cgroup quota."""
+    asked = os.environ.get("FASTEMBED_CORE_NUM_THREADS")
+    if asked:
+        try:
+            return _checked(int(asked))
+        except ValueError:
+            raise ValueError(f"FASTEMBED_CORE_NUM_THREADS: got {asked!r}, expected an integer of at least 1") from None
+    affinity = getattr(os, "sched_getaffinity", None)
+    cpus = len(affinity(0)) if affinity else (os.cpu_count() or 1)
+    quota = _cgroup_quota()
+    return max(1, min(cpus, int(quota + 0.5) if quota else cpus))
+
+
+def num_threads() -> int:
+    """Threads the next call may use."""
+    global _num_threads
+    limited = _limit.get()
+    if limited is not None:
+        return limited
+    if _num_threads is None:
+        _num_threads = default_num_threads()
+    return _num_threads
+
+
+def set_num_threads(n: int) -> None:
+    """Use at most `n` threads from now on, in every thread of this process."""
+    global _num_threads
+    _num_threads = _checked(n)
+
+
+@contextmanager
+def limit(n: int) -> Iterator[None]:
+    """Use at most `n` threads inside the block, in this thread (or task) only."""
+    token = _limit.set(_checked(n))
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
+def _checked(n: int) -> int:
+    if isinstance(n, bool) or not isinstance(n, int):
+        raise TypeError(f"threads: got {type(n).__name__}, expected an int of at least 1")
+    if n < 1:
+        raise ValueError(f"threads: got {n}, expected an int of at least 1")
+    return n
