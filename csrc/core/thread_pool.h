@@ -4,10 +4,9 @@
 
 #include <functional>
 
-namespace fec {
+#include "types.h"
 
-// Called by the calling thread about every 50 ms of a long call; true asks to stop (a pending signal).
-using Poll = bool (*)();
+namespace fec {
 
 // Runs task(i, worker) for i in [0, tasks) on at most `threads` threads, the caller one of them; worker < threads names
 // the thread, so that scratch can be kept per worker. Tasks are handed out in ascending order. Returns false where poll

@@ -25,4 +25,7 @@ struct Rows {
     const char* row(int64_t i) const { return data + i * stride; }
 };
 
+// Called by the calling thread about every 50 ms of a long call; true asks to stop (a pending signal).
+using Poll = bool (*)();
+
 }  // namespace fec

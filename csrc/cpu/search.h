@@ -1,8 +1,102 @@
+// Exact search: scan (estimate every score, with a proven bound), certify (drop what provably cannot be returned), rescore
+// (canonical scores of the survivors). Declared here: the kernels each instruction set provides, and the drivers.
 #pragma once
+#include <stdint.h>
+
 #include "../core/types.h"
 
 namespace fec {
 
-struct SearchKernels {};
+enum class Metric : int { cosine, ip, l2, sqeuclidean, hamming, jaccard };
+
+// The arithmetic of a pair: float x anything, integers on both sides, scaled codes on both sides, bits on both sides.
+enum class Form : int { floats, ints, rows, bits };
+
+// What the canonical kernel sums for each row: q.x; q.x and x.x; |q - scale * x|^2.
+enum class Sums : int { dot, dot_and_norm, squared };
+
+// A score that passed its query's threshold.
+struct Hit {
+    float estimate;
+    int32_t row;   // within the block
+    int32_t lane;  // query within the panel
+};
+
+// Queries are packed once into panels: `vectors` SIMD vectors of queries, for each element (or group of elements) in turn.
+// A tile kernel multiplies a panel with n rows of a corpus block and writes out[row * vectors * W + lane].
+struct SearchKernels {
+    int width;         // queries a vector holds, W
+    int tile_vectors;  // vectors of the widest panel
+    int tile_rows;     // rows a tile holds in registers
+    int code_group;    // elements of codes a lane holds: 4 (signed bytes) or 2 (int16)
+    bool code_unsigned_panel;
+
+    // Rows as float32, `ld` floats apart: codes scaled if `scaled`, values with ranges dequantized. ids null: first, first + 1, ...
+    void (*widen_rows)(const Rows& x, const int64_t* ids, int64_t first, int64_t n, bool scaled, float* out, int64_t ld);
+    // Rows of integer codes as the code tile reads them (int8 or int16; uint8 less 128 where the panel is unsigned), `ld` bytes apart.
+    void (*code_rows)(const Rows& x, const int64_t* ids, int64_t first, int64_t n, void* out, int64_t ld);
+
+    void (*square_sums)(const char* rows, int64_t stride, int64_t n, int64_t dim, float* out);
+    void (*code_sums)(const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* sums, int32_t* squares);
+
+    void (*dot_tile)(const float* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead, float* out);
+    void (*square_tile)(const float* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead, float* out);
+    void (*code_tile)(const void* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, const int32_t* row_start,
+                      const int32_t* lane_start, int32_t* out);
+    void (*bit_tile)(const uint32_t* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int32_t* out);
+
+    // One to four queries against rows walked one after the other, out[query * n + row]; squares (of the rows) may be null.
+    void (*dot_rows)(const float* q, int nq, int64_t ldq, const Rows& x, const int64_t* ids, int64_t first, int64_t n, float* out, float* squares);
+    void (*code_dot_rows)(const int16_t* q, const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* out, int32_t* squares);
+    void (*hamming_rows)(const uint8_t* q, const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* out);
+
+    // Hits: estimate = raw * scale[row] + bias[row], kept unless below the query's threshold (so NaN is kept).
+    int64_t (*filter)(const float* raw, int vectors, int64_t n, const float* scale, const float* bias, const float* threshold, Hit* hits);
+    int64_t (*filter_codes)(const int32_t* raw, int vectors, int64_t n, const float* scale, const float* bias, const float* threshold, Hit* hits);
+    // The same for one query against n rows side by side; the hits' lane is 0.
+    int64_t (*filter_rows)(const float* raw, int64_t n, const float* scale, const float* bias, float threshold, Hit* hits);
+    int64_t (*filter_code_rows)(const int32_t* raw, int64_t n, const float* scale, const float* bias, float threshold, Hit* hits);
+
+    // The canonical sums (SEMANTICS section 3) of one query with n rows: eight float64 lanes in a fixed order. x.x in `norms`.
+    void (*canonical)(const double* q, const Rows& x, const int64_t* ids, int64_t n, Sums what, double* out, double* norms);
+};
+
+// Two operands that have a score. Codes with ranges on both sides come without them: they are their integers.
+struct Pair {
+    Rows q, x;
+    Metric metric;
+    Form form;
+
+    bool integer_scores() const { return metric == Metric::hamming || (form == Form::ints && (metric == Metric::ip || metric == Metric::sqeuclidean)); }
+    bool similarity() const { return metric == Metric::cosine || metric == Metric::ip; }
+};
+
+// Which rows a query may return. A null mask allows all; stride 0 shares one mask among the queries.
+struct Allowed {
+    const uint8_t* mask;  // a byte a row (0 = not), or packed little-endian bits
+    int64_t stride;       // bytes between queries
+    bool packed;
+    const int64_t* exclude;  // (Q, excludes) row numbers, -1 = none
+    int64_t excludes;
+
+    bool masked_out(int64_t q, int64_t row) const {
+        if (!mask) return false;
+        const uint8_t* m = mask + q * stride;
+        return packed ? !(m[row >> 3] >> (row & 7) & 1) : !m[row];
+    }
+    bool excluded(int64_t q, int64_t row) const {
+        for (int64_t e = 0; e < excludes; ++e)
+            if (exclude[q * excludes + e] == row) return true;
+        return false;
+    }
+};
+
+
+
+// Drivers. Scores are float, or int32 where pair.integer_scores(); false where poll asked to stop.
+bool topk(const Pair& pair, int64_t k, const Allowed& allowed, int threads, Poll poll, void* scores, int64_t* indices);
+bool rescore(const Pair& pair, const int64_t* ids, int64_t candidates, int64_t k, int threads, Poll poll, void* scores, int64_t* indices);
+bool similarity(const Pair& pair, int threads, Poll poll, void* scores);
+bool similarity_paired(const Pair& pair, int threads, Poll poll, void* scores);
 
 }  // namespace fec

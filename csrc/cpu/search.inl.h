@@ -1,5 +1,32 @@
-#include "search.h"
+// The search kernels of one instruction set.
+#include "tiles.inl.h"
+#include "rowwise.inl.h"
+#include "canonical.inl.h"
 
 namespace {
-const fec::SearchKernels search_kernels = {};
-}
+
+const fec::SearchKernels search_kernels = {
+    simd::W,
+    simd::tile_vectors,
+    simd::tile_rows,
+    simd::dot_group,
+    simd::dot_unsigned_panel,
+    widen_rows,
+    code_rows,
+    square_sums,
+    code_sums,
+    float_tiles<false>,
+    float_tiles<true>,
+    code_tiles,
+    bit_tiles,
+    dot_rows,
+    code_dot_rows,
+    hamming_rows,
+    filter_tile<float>,
+    filter_tile<int32_t>,
+    filter_row_list<float>,
+    filter_row_list<int32_t>,
+    canonical,
+};
+
+}  // namespace

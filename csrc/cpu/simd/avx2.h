@@ -99,6 +99,7 @@ inline D dwiden(const float* p) { return {_mm256_cvtps_pd(_mm_loadu_ps(p)), _mm2
 inline D dwiden(const f16* p) { return dwiden_f(widen(p)); }
 inline D dwiden(const bf16* p) { return dwiden_f(widen(p)); }
 inline D dwiden(const double* p) { return dround(dload(p)); }
+inline void dnarrow(float* p, D a) { _mm_storeu_ps(p, _mm256_cvtpd_ps(a.lo)), _mm_storeu_ps(p + 4, _mm256_cvtpd_ps(a.hi)); }
 inline D dwiden(const int8_t* p) { return dwiden_f(widen(p)); }
 inline D dwiden(const uint8_t* p) { return dwiden_f(widen(p)); }
 
@@ -112,6 +113,10 @@ inline int isum(I v) {
     s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4E));
     return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xB1)));
 }
+inline I widen16(const int8_t* p) { return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline I widen16(const uint8_t* p) { return _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline I madd16(I acc, I a, I b) { return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b)); }
+inline void istore(void* p, I v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
 
 constexpr bool dot_unsigned_panel = false;
 constexpr int dot_group = 2;

@@ -82,6 +82,7 @@ inline D dwiden(const bf16* p) {
     return {_mm512_cvtps_pd(_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16)))};
 }
 inline D dwiden(const double* p) { return dround(dload(p)); }
+inline void dnarrow(float* p, D a) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(a.v)); }  // rounded to nearest even
 inline D dwiden(const int8_t* p) { return {_mm512_cvtepi32_pd(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))}; }
 inline D dwiden(const uint8_t* p) { return {_mm512_cvtepi32_pd(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))}; }
 
@@ -92,6 +93,12 @@ inline I iload(const int32_t* p) { return _mm512_loadu_si512(p); }
 inline I iset1(int32_t v) { return _mm512_set1_epi32(v); }
 inline F to_float(I v) { return _mm512_cvtepi32_ps(v); }
 inline int isum(I v) { return _mm512_reduce_add_epi32(v); }
+
+// 2W bytes widened to 16 bits, and the sum of products of neighbours: exact for any 8-bit inputs.
+inline I widen16(const int8_t* p) { return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+inline I widen16(const uint8_t* p) { return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+inline I madd16(I acc, I a, I b) { return _mm512_add_epi32(acc, _mm512_madd_epi16(a, b)); }
+inline void istore(void* p, I v) { _mm512_storeu_si512(p, v); }
 
 #if defined(FEC_ICL)
 // Integer dot product: 4 bytes a lane, unsigned panel x signed row (VNNI).

@@ -153,6 +153,9 @@ inline D dround(D a) {
     for (int i = 0; i < 8; ++i) a[i] = static_cast<float>(a[i]);
     return a;
 }
+inline void dnarrow(float* p, D a) {
+    for (int i = 0; i < 8; ++i) p[i] = static_cast<float>(a[i]);
+}
 template <class T>
 inline D dwiden(const T* p) {
     D v;
@@ -178,10 +181,20 @@ inline int isum(I v) {
     for (int i = 0; i < W; ++i) out += v[i];
     return out;
 }
+template <class T>
+inline I widen16(const T* p) {
+    int16_t words[2 * W];
+    for (int i = 0; i < 2 * W; ++i) words[i] = static_cast<int16_t>(p[i]);
+    I v;
+    __builtin_memcpy(&v, words, sizeof v);
+    return v;
+}
+inline I madd16(I acc, I a, I b) { return acc + (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16); }
+inline void istore(void* p, I v) { __builtin_memcpy(p, &v, sizeof v); }
 
 constexpr bool dot_unsigned_panel = false;
 constexpr int dot_group = 2;
-inline I dot(I acc, I panel, I row) { return acc + (panel << 16 >> 16) * (row << 16 >> 16) + (panel >> 16) * (row >> 16); }
+inline I dot(I acc, I panel, I row) { return madd16(acc, panel, row); }
 inline I hamming(I acc, I a, I b) {
     U x = reinterpret_cast<U>(a ^ b);
     x = x - (x >> 1 & 0x55555555u);

@@ -1,0 +1,156 @@
+// A tile of queries, packed once for the kernels that scan a corpus with it.
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "estimate.h"
+#include "scorer.h"
+
+namespace fec {
+
+// Which kernels scan a pair: by float32 products, by integer codes, by bits.
+enum class Family { floats, codes, bits };
+
+inline Family family_of(const Pair& pair) {
+    if (pair.form == Form::bits) return Family::bits;
+    const bool squared = pair.metric == Metric::l2 || pair.metric == Metric::sqeuclidean;
+    return pair.form == Form::ints || (pair.form == Form::rows && !squared) ? Family::codes : Family::floats;
+}
+
+inline int64_t rounded_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
+
+// Panels hold `width()` queries each, the last one a single vector where that is enough. Rows holds the same queries one
+// after the other, zero-padded, for the kernels that walk a corpus row by row.
+class QueryTile {
+public:
+    QueryTile(const Pair& pair, bool by_rows) : pair_(pair), kernels_(kernels().search), family_(family_of(pair)), by_rows_(by_rows) {}
+
+    // Packs queries [first, first + n).
+    void pack(int64_t first, int64_t n) {
+        first_ = first, n_ = n;
+        norms_.resize(n);
+        blind_.resize(n);
+        nan_.resize(n);
+        if (family_ == Family::floats) pack_floats();
+        if (family_ == Family::codes) pack_codes();
+        if (family_ == Family::bits) pack_bits();
+    }
+
+    int64_t first() const { return first_; }
+    int64_t size() const { return n_; }
+    int64_t panel_width() const { return static_cast<int64_t>(kernels_.width) * kernels_.tile_vectors; }
+    int64_t panels() const { return (n_ + panel_width() - 1) / panel_width(); }
+    int vectors(int64_t panel) const { return n_ - panel * panel_width() <= kernels_.width ? 1 : kernels_.tile_vectors; }
+    // Where a panel starts, in 32-bit words; all panels before it are of full width.
+    const uint32_t* panel(int64_t p) const { return words_.get() + p * panel_width() * depth_; }
+    const int32_t* lane_start(int64_t p) const { return starts_.get() + p * panel_width(); }
+    const uint32_t* row(int64_t i) const { return words_.get() + i * row_words_; }
+    int64_t row_words() const { return row_words_; }
+
+    // A query's norm (of its codes, or set bits under jaccard), the `a` of the bounds.
+    double norm(int64_t i) const { return norms_[i]; }
+    // Whether nothing can be estimated for a query: its norm would overflow or underflow a bound.
+    bool blind(int64_t i) const { return blind_[i]; }
+    // Whether every score of a query is NaN: it holds one.
+    bool nan(int64_t i) const { return nan_[i]; }
+
+private:
+    // Where query i's words go: the first one, and the distance between one and the next.
+    struct Slot {
+        uint32_t* first;
+        int64_t step;
+        uint32_t& operator[](int64_t w) const { return first[w * step]; }
+    };
+    Slot slot(int64_t i) {
+        if (by_rows_) return {words_.get() + i * row_words_, 1};
+        const int64_t p = i / panel_width();
+        return {words_.get() + p * panel_width() * depth_ + i % panel_width(), static_cast<int64_t>(vectors(p)) * kernels_.width};
+    }
+    void shape(int64_t words) {
+        depth_ = words;
+        row_words_ = rounded_up(words, 2 * kernels_.width) + 2 * kernels_.width;
+        const int64_t total = by_rows_ ? n_ * row_words_ : rounded_up(n_, panel_width()) * std::max<int64_t>(words, 1);
+        words_.resize(total);
+        std::memset(words_.get(), 0, static_cast<size_t>(total) * 4);
+    }
+    void set_norm(int64_t i, double square, double scale) {
+        const bool scaled = pair_.form == Form::rows && family_ == Family::codes;
+        norms_[i] = std::sqrt(square) * (1 + 0x1p-20);
+        blind_[i] = !(square >= 0x1p-100 && square <= 0x1p100) || (scaled && !(scale >= 0x1p-60 && scale <= 0x1p60));
+        nan_[i] = std::isnan(square) || std::isnan(scale);
+    }
+
+    void pack_floats() {
+        const int64_t dim = pair_.q.dim;
+        const bool squared = pair_.metric == Metric::l2 || pair_.metric == Metric::sqeuclidean;
+        shape(dim);
+        Buffer<float> q(dim);
+        for (int64_t i = 0; i < n_; ++i) {
+            kernels_.widen_rows(pair_.q, nullptr, first_ + i, 1, squared, q.get(), dim);
+            float square;
+            kernels_.square_sums(reinterpret_cast<const char*>(q.get()), 0, 1, dim, &square);
+            set_norm(i, square, 1.0);
+            if (squared) blind_[i] = !(square <= 0x1p100f);
+            if (blind_[i]) continue;  // its lane stays 0
+            const Slot words = slot(i);
+            for (int64_t d = 0; d < dim; ++d) std::memcpy(&words[d], q.get() + d, 4);
+        }
+    }
+
+    // code_group elements a word; the query's side is unsigned where the panel is.
+    void pack_codes() {
+        const int64_t dim = pair_.q.dim, group = by_rows_ ? 2 : kernels_.code_group;
+        const bool shifted = !by_rows_ && kernels_.code_unsigned_panel && pair_.q.kind != Kind::u8;
+        shape((dim + group - 1) / group);
+        starts_.resize(rounded_up(n_, panel_width()));
+        std::memset(starts_.get(), 0, static_cast<size_t>(rounded_up(n_, panel_width())) * 4);
+        Buffer<float> q(dim);
+        for (int64_t i = 0; i < n_; ++i) {
+            kernels_.widen_rows(pair_.q, nullptr, first_ + i, 1, false, q.get(), dim);
+            const Slot words = slot(i);
+            double square = 0;
+            int64_t sum = 0;
+            for (int64_t d = 0; d < dim; ++d) {
+                const int code = static_cast<int>(q[d]);
+                square += static_cast<double>(code) * code, sum += code;
+                const auto element = static_cast<uint32_t>(code + (shifted ? 128 : 0));
+                words[d / group] |= group == 4 ? (element & 0xFF) << 8 * (d % 4) : (element & 0xFFFF) << 16 * (d % 2);
+            }
+            // u8 rows come less 128 where the panel is unsigned: q.x = q.(x - 128) + 128 sum(q).
+            if (!by_rows_ && kernels_.code_unsigned_panel && pair_.q.kind == Kind::u8) starts_[i] = static_cast<int32_t>(128 * sum);
+            set_norm(i, square, pair_.q.scale ? static_cast<double>(pair_.q.scale[first_ + i]) : 1.0);
+            if (!pair_.q.scale && pair_.metric != Metric::cosine) blind_[i] = false;  // integers need no range
+        }
+    }
+
+    void pack_bits() {
+        const int64_t bytes = (pair_.q.dim + 7) / 8, words = (bytes + 3) / 4;
+        shape(words);
+        Buffer<uint8_t> q(words * 4);
+        for (int64_t i = 0; i < n_; ++i) {
+            fold_bits(pair_, first_ + i, q.get(), words * 4);
+            int64_t own = 0;
+            for (int64_t b = 0; b < bytes; ++b) {
+                const int keep = b == bytes - 1 && pair_.q.dim % 8 ? 0xFF00 >> (pair_.q.dim % 8) & 0xFF : 0xFF;
+                own += __builtin_popcount((q[b] ^ pair_.x.flip) & keep);
+            }
+            norms_[i] = static_cast<double>(own);
+            blind_[i] = nan_[i] = false;
+            const Slot to = slot(i);
+            for (int64_t w = 0; w < words; ++w) std::memcpy(&to[w], q.get() + w * 4, 4);
+        }
+    }
+
+    const Pair& pair_;
+    const SearchKernels& kernels_;
+    const Family family_;
+    const bool by_rows_;
+    int64_t first_ = 0, n_ = 0, depth_ = 0, row_words_ = 0;
+    Buffer<uint32_t> words_;
+    Buffer<int32_t> starts_;
+    Buffer<double> norms_;
+    Buffer<uint8_t> blind_, nan_;
+};
+
+}  // namespace fec

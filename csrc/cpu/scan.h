@@ -1,0 +1,68 @@
+// One worker's walk over blocks of a corpus with a tile of queries: raw sums from the kernels, estimates, hits.
+#pragma once
+#include <vector>
+
+#include "query_tile.h"
+
+namespace fec {
+
+// Rows of a corpus: first, first + 1, ..., or the ids listed.
+struct Block {
+    const int64_t* ids;
+    int64_t first;
+    int64_t n;
+
+    int64_t row(int64_t i) const { return ids ? ids[i] : first + i; }
+};
+
+// A block's raw sums and what turns them into estimates: estimate = raw * scale + bias; reach bounds the error.
+// A row that cannot be estimated has a NaN scale, and so NaN estimates.
+class Scan {
+public:
+    Scan(const Pair& pair, const Estimate& estimate, bool by_rows);
+
+    int64_t block_rows() const { return block_rows_; }
+
+    // Makes the block's rows ready and describes them; `more` says whether the rows behind it come next.
+    void load(const Block& block, bool more);
+
+    // The raw sums of panel p with the block, [row * vectors * W + lane] float or int32, and the hits among them:
+    // thresholds hold one lowest estimate a lane.
+    const uint32_t* panel_sums(const QueryTile& tile, int64_t p);
+    int64_t panel_hits(const QueryTile& tile, int64_t p, const float* thresholds);
+
+    // Row by row: the sums of all the tile's queries first, then each one's hits.
+    void row_sums(const QueryTile& tile);
+    int64_t row_hits(int64_t query, float threshold);
+
+    const Hit* hits() const { return hits_.get(); }
+    float scale(int64_t row) const { return scale_[row]; }
+    float reach(int64_t row) const { return reach_[row]; }
+    float largest_reach() const { return largest_reach_; }
+    int32_t code_square(int64_t row) const { return code_squares_[row]; }
+
+private:
+    void place_floats();
+    void place_codes();
+    void describe();
+    void describe_row(int64_t row, double square);
+
+    const Pair& pair_;
+    const SearchKernels& kernels_;
+    const Estimate& estimate_;
+    const Family family_;
+    const bool by_rows_;
+    int64_t block_rows_ = 0;
+    Block block_{};
+    const char* rows_ = nullptr;
+    int64_t stride_ = 0, ahead_ = 0;
+    float largest_reach_ = 0;
+    Buffer<char> scratch_;
+    Buffer<uint32_t> raw_;
+    Buffer<float> scale_, bias_, reach_, squares_;
+    Buffer<int32_t> code_sums_, code_squares_;
+    Buffer<Hit> hits_;
+    std::vector<uint8_t> no_bits_;
+};
+
+}  // namespace fec

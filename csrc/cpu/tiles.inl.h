@@ -1,0 +1,207 @@
+// Tiles of a search: R corpus rows, broadcast from where they lie, times a panel of V vectors of queries held in registers.
+// The corpus is the broadcast side so that it is read in place, never packed; queries are packed once and reused.
+#include "search.h"
+
+namespace {
+
+// Partial sums this deep are added up apart: it bounds the rounding error, and keeps a panel's chunk near the core.
+constexpr int64_t kDepth = 512;
+
+inline float load_float(const char* p) {
+    float v;
+    __builtin_memcpy(&v, p, 4);
+    return v;
+}
+
+template <int R, int V, bool Squared>
+inline __attribute__((always_inline)) void float_tile(const float* panel, int64_t from, int64_t to, const char* rows, int64_t stride,
+                                                      int64_t ahead, float* out) {
+    using namespace simd;
+    F acc[R][V];
+    for (int r = 0; r < R; ++r)
+        for (int v = 0; v < V; ++v) acc[r][v] = zero();
+    const float* p = panel + from * V * W;
+    const char* row[R];
+    for (int r = 0; r < R; ++r) row[r] = rows + r * stride;
+    for (int64_t k = from * 4; k < to * 4; k += 4, p += V * W) {
+        F b[V];
+        for (int v = 0; v < V; ++v) b[v] = load(p + v * W);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+            const F a = set1(load_float(row[r] + k));
+            for (int v = 0; v < V; ++v) {
+                if (Squared) {
+                    const F d = sub(a, b[v]);
+                    acc[r][v] = fma(d, d, acc[r][v]);
+                } else {
+                    acc[r][v] = fma(a, b[v], acc[r][v]);
+                }
+            }
+        }
+        // The block after this one comes into the cache while this one is worked on.
+        if (ahead && (k & 63) == 0)
+            for (int r = 0; r < R; ++r) prefetch(row[r] + k + ahead);
+    }
+    for (int r = 0; r < R; ++r)
+        for (int v = 0; v < V; ++v) {
+            float* o = out + (r * V + v) * W;
+            store(o, from ? add(load(o), acc[r][v]) : acc[r][v]);
+        }
+}
+
+template <int V, bool Squared>
+inline void float_sweep(const float* panel, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead, float* out) {
+    constexpr int R = simd::tile_rows;
+    int64_t from = 0;
+    do {  // once for dim = 0: sums of nothing are 0
+        const int64_t to = from + kDepth < dim ? from + kDepth : dim;
+        int64_t i = 0;
+        for (; i + R <= n; i += R) float_tile<R, V, Squared>(panel, from, to, rows + i * stride, stride, ahead, out + i * V * simd::W);
+        for (; i + 2 <= n; i += 2) float_tile<2, V, Squared>(panel, from, to, rows + i * stride, stride, ahead, out + i * V * simd::W);
+        for (; i < n; ++i) float_tile<1, V, Squared>(panel, from, to, rows + i * stride, stride, ahead, out + i * V * simd::W);
+        from = to;
+    } while (from < dim);
+}
+
+template <bool Squared>
+void float_tiles(const float* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead, float* out) {
+    if (vectors == 1)
+        float_sweep<1, Squared>(panel, dim, rows, stride, n, ahead, out);
+    else
+        float_sweep<simd::tile_vectors, Squared>(panel, dim, rows, stride, n, ahead, out);
+}
+
+// Codes and bits are both 32-bit words a lane: 4 signed bytes or 2 int16 of codes, or 32 bits.
+struct CodeWords {
+    static inline simd::I step(simd::I acc, simd::I panel, simd::I row) { return simd::dot(acc, panel, row); }
+};
+struct BitWords {
+    static inline simd::I step(simd::I acc, simd::I panel, simd::I row) { return simd::hamming(acc, panel, row); }
+};
+
+// The last word of a row whose bytes do not fill it, without reading past them.
+inline simd::I tail_word(const char* p, int64_t bytes, uint32_t keep) {
+    uint32_t word = 0;
+    __builtin_memcpy(&word, p, bytes);
+    word &= keep;
+    return simd::broadcast32(&word);
+}
+
+template <class Words, int R, int V>
+inline __attribute__((always_inline)) void word_tile(const char* panel, int64_t words, int64_t tail, uint32_t keep, const char* rows,
+                                                     int64_t stride, const int32_t* row_start, const int32_t* lane_start, int32_t* out) {
+    using namespace simd;
+    I acc[R][V];
+    for (int r = 0; r < R; ++r)
+        for (int v = 0; v < V; ++v)
+            acc[r][v] = iadd(row_start ? iset1(row_start[r]) : izero(), lane_start ? iload(lane_start + v * W) : izero());
+    const char* row[R];
+    for (int r = 0; r < R; ++r) row[r] = rows + r * stride;
+    const char* p = panel;
+    for (int64_t k = 0; k < words * 4; k += 4, p += V * W * 4) {
+        I b[V];
+        for (int v = 0; v < V; ++v) b[v] = iload(reinterpret_cast<const int32_t*>(p) + v * W);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+            const I a = broadcast32(row[r] + k);
+            for (int v = 0; v < V; ++v) acc[r][v] = Words::step(acc[r][v], b[v], a);
+        }
+    }
+    if (tail)
+        for (int r = 0; r < R; ++r)
+            for (int v = 0; v < V; ++v)
+                acc[r][v] = Words::step(acc[r][v], iload(reinterpret_cast<const int32_t*>(p) + v * W), tail_word(row[r] + words * 4, tail, keep));
+    for (int r = 0; r < R; ++r)
+        for (int v = 0; v < V; ++v) istore(out + (r * V + v) * W, acc[r][v]);
+}
+
+template <class Words, int V>
+inline void word_sweep(const void* panel, int64_t words, int64_t tail, uint32_t keep, const char* rows, int64_t stride, int64_t n,
+                       const int32_t* row_start, const int32_t* lane_start, int32_t* out) {
+    constexpr int R = simd::tile_rows;
+    const char* p = static_cast<const char*>(panel);
+    int64_t i = 0;
+    const auto start = [&] { return row_start ? row_start + i : nullptr; };
+    for (; i + R <= n; i += R) word_tile<Words, R, V>(p, words, tail, keep, rows + i * stride, stride, start(), lane_start, out + i * V * simd::W);
+    for (; i + 2 <= n; i += 2) word_tile<Words, 2, V>(p, words, tail, keep, rows + i * stride, stride, start(), lane_start, out + i * V * simd::W);
+    for (; i < n; ++i) word_tile<Words, 1, V>(p, words, tail, keep, rows + i * stride, stride, start(), lane_start, out + i * V * simd::W);
+}
+
+void code_tiles(const void* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, const int32_t* row_start,
+                const int32_t* lane_start, int32_t* out) {
+    const int64_t bytes = simd::dot_group == 4 ? dim : 2 * dim, words = bytes / 4, tail = bytes % 4;
+    if (vectors == 1)
+        word_sweep<CodeWords, 1>(panel, words, tail, ~0u, rows, stride, n, row_start, lane_start, out);
+    else
+        word_sweep<CodeWords, simd::tile_vectors>(panel, words, tail, ~0u, rows, stride, n, row_start, lane_start, out);
+}
+
+// The valid bits of the last, partial word of a row of bits, most significant bit of each byte first.
+inline uint32_t tail_bits(int64_t bits) {
+    uint8_t keep[4] = {};
+    for (int64_t i = 0; i < bits; ++i) keep[i >> 3] = static_cast<uint8_t>(keep[i >> 3] | 0x80 >> (i & 7));
+    uint32_t word;
+    __builtin_memcpy(&word, keep, 4);
+    return word;
+}
+
+void bit_tiles(const uint32_t* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int32_t* out) {
+    const int64_t words = dim / 32, bits = dim % 32, tail = (bits + 7) / 8;
+    if (vectors == 1)
+        word_sweep<BitWords, 1>(panel, words, tail, tail_bits(bits), rows, stride, n, nullptr, nullptr, out);
+    else
+        word_sweep<BitWords, simd::tile_vectors>(panel, words, tail, tail_bits(bits), rows, stride, n, nullptr, nullptr, out);
+}
+
+// Hits of a tile. The common case, no lane at its threshold, costs one comparison a vector.
+template <class Raw>
+inline simd::F as_float(const Raw* p);
+template <>
+inline simd::F as_float(const float* p) { return simd::load(p); }
+template <>
+inline simd::F as_float(const int32_t* p) { return simd::to_float(simd::iload(p)); }
+
+template <class Raw>
+int64_t filter_tile(const Raw* raw, int vectors, int64_t n, const float* scale, const float* bias, const float* threshold, fec::Hit* hits) {
+    using namespace simd;
+    int64_t count = 0;
+    for (int64_t r = 0; r < n; ++r) {
+        const F a = set1(scale[r]), b = set1(bias[r]);
+        for (int v = 0; v < vectors; ++v) {
+            const F estimate = add(mul(as_float(raw + (r * vectors + v) * W), a), b);
+            Bits passed = not_less(estimate, load(threshold + v * W));
+            if (__builtin_expect(passed == 0, 1)) continue;
+            float lanes[W];
+            store(lanes, estimate);
+            for (; passed; passed &= passed - 1) {
+                const int lane = __builtin_ctz(passed);
+                hits[count++] = {lanes[lane], static_cast<int32_t>(r), v * W + lane};
+            }
+        }
+    }
+    return count;
+}
+
+template <class Raw>
+int64_t filter_row_list(const Raw* raw, int64_t n, const float* scale, const float* bias, float threshold, fec::Hit* hits) {
+    using namespace simd;
+    const F limit = set1(threshold);
+    int64_t count = 0;
+    for (int64_t r = 0; r < n; r += W) {
+        const int64_t here = n - r < W ? n - r : W;
+        Raw values[W] = {};
+        __builtin_memcpy(values, raw + r, here * sizeof(Raw));
+        const F estimate = add(mul(as_float(values), widen_n(scale + r, here)), widen_n(bias + r, here));
+        Bits passed = not_less(estimate, limit) & ((Bits{2} << (here - 1)) - 1);
+        if (passed == 0) continue;
+        float lanes[W];
+        store(lanes, estimate);
+        for (; passed; passed &= passed - 1) {
+            const int lane = __builtin_ctz(passed);
+            hits[count++] = {lanes[lane], static_cast<int32_t>(r + lane), 0};
+        }
+    }
+    return count;
+}
+
+}  // namespace

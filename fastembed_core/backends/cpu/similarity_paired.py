@@ -1,0 +1,18 @@
+"""The canonical scores of the pairs (i, i)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ... import _core
+from ...arrays import Rows
+from ...ops.scores import Score
+from ...threads import num_threads
+from ._search import operands
+
+
+def similarity_paired(q: Rows, x: Rows, score: Score) -> np.ndarray:
+    a, b = operands(q, x, score)
+    scores = np.empty(q.n, score.dtype)
+    _core.similarity_paired(a, b, score.metric, score.form, num_threads(), scores)
+    return scores
