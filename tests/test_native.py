@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from programs import ROOT, run, tool
 
-ROOT = Path(__file__).parent.parent
 NATIVE_LEVELS = {"x86_64": ("scalar", "avx2", "avx512", "avx512icl"), "aarch64": ("scalar", "neon"), "arm64": ("scalar", "neon")}
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not (ROOT / "csrc").is_dir(), reason="needs the source tree"),
 ]
-
-
-def tool(name: str) -> str:
-    """The path of a program, beside this interpreter or on PATH; skips where there is none."""
-    found = shutil.which(name, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-    if found is None:
-        pytest.skip(f"{name} is not installed")
-    return found
-
-
-def run(*command: object, **kwargs: object) -> str:
-    """Output of a command; its failure is the test's, with everything it said."""
-    done = subprocess.run([str(c) for c in command], text=True, capture_output=True, check=False, **kwargs)  # type: ignore[call-overload]
-    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}"
-    return str(done.stdout)
 
 
 Build = Callable[..., Path]
