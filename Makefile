@@ -1,8 +1,62 @@
+# Every target but `dev` works in its own environment, made here at the versions constraints.txt names.
 PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+LINT := ruff mypy codespell clang-format
 
-# The extension, built in place: what `import fastembed_core` from this folder finds.
-.PHONY: dev
+export FASTEMBED_CORE_REQUIRE_NATIVE = 1
+export PYTHONSAFEPATH = 1
+
+.PHONY: test lint format demo stubs dev install clean
+
+test: $(VENV)/.extra-test $(VENV)/.extra-torch $(VENV)/.extra-numba $(VENV)/.extra-demo install
+	$(BIN)/pytest $(ARGS)
+
+demo: $(VENV)/.extra-demo install
+	$(BIN)/fastembed-core demo $(ARGS)
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/codespell
+	$(BIN)/clang-format --dry-run -Werror $$(find csrc -name '*.cpp' -o -name '*.h')
+
+format: $(VENV)/.lint
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/clang-format -i $$(find csrc -name '*.cpp' -o -name '*.h')
+
+# The stub of the extension, from the extension.
+stubs: $(VENV)/.extra-test install
+	$(BIN)/pybind11-stubgen fastembed_core._core --exit-code -o build/stubs
+	cp build/stubs/fastembed_core/_core.pyi fastembed_core/_core.pyi
+
+# The extension, built in place with any Python: what `import fastembed_core` from this folder finds.
 dev:
 	cmake -S . -B build/dev -DPython_EXECUTABLE=$$(command -v $(PYTHON)) -Dpybind11_DIR=$$($(PYTHON) -m pybind11 --cmakedir) > /dev/null
 	cmake --build build/dev -j 2
 	cp build/dev/_core*.so fastembed_core/
+
+clean:
+	rm -rf $(VENV) build dist fastembed_core/_core*.so
+
+install: $(VENV)/.build
+	$(PIP) install --no-build-isolation --no-deps --force-reinstall .
+
+# An interpreter without ensurepip (Debian's) still has a pip that can install into another environment.
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV) || { $(PYTHON) -m venv --without-pip $(VENV) && $(PYTHON) -m pip --python $@ install --quiet pip; }
+
+$(VENV)/.build: constraints.txt | $(BIN)/python
+	$(PIP) install -c constraints.txt scikit-build-core pybind11 cmake ninja
+	touch $@
+
+$(VENV)/.extra-%: constraints.txt pyproject.toml | $(VENV)/.build
+	$(PIP) install -c constraints.txt --no-build-isolation '.[$*]'
+	touch $@
+
+$(VENV)/.lint: constraints.txt | $(BIN)/python
+	$(PIP) install -c constraints.txt numpy $(LINT)
+	touch $@

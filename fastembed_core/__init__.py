@@ -21,7 +21,6 @@ _HOMES = {
     "topk": "ops.topk",
     "rescore": "ops.rescore",
     "Codes": "codes",
-    "backends": "dispatch",
     "explain": "dispatch",
     "use_backend": "dispatch",
     "Unsupported": "dispatch",

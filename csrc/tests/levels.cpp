@@ -1,0 +1,53 @@
+// Every instruction set of this build that this machine runs, against plain loops, without Python. Exits 1 where one differs.
+#include <cstdio>
+
+#include "../cpu/dispatch.h"
+#include "check.h"
+
+namespace fec {
+namespace test {
+
+void vocabulary_scalar();
+#if defined(__x86_64__)
+void vocabulary_avx2();
+void vocabulary_avx512();
+void vocabulary_avx512icl();
+#elif defined(__aarch64__)
+void vocabulary_neon();
+#endif
+
+namespace {
+
+struct Level {
+    Isa isa;
+    void (*vocabulary)();
+};
+
+const Level levels[] = {
+    {Isa::scalar, vocabulary_scalar},
+#if defined(__x86_64__)
+    {Isa::avx2, vocabulary_avx2},
+    {Isa::avx512, vocabulary_avx512},
+    {Isa::avx512icl, vocabulary_avx512icl},
+#elif defined(__aarch64__)
+    {Isa::neon, vocabulary_neon},
+#endif
+};
+
+}  // namespace
+}  // namespace test
+}  // namespace fec
+
+int main() {
+    bool ok = true;
+    for (const auto& level : fec::test::levels) {
+        const char* name = fec::isa_names[static_cast<int>(level.isa)];
+        if (!fec::select_isa(level.isa)) {
+            std::printf("%s: compiled, not run: this machine has no such instructions\n", name);
+            continue;
+        }
+        level.vocabulary();
+        ok &= fec::test::report(name);
+    }
+    return ok ? 0 : 1;
+}
