@@ -75,6 +75,7 @@ inline D dadd(D a, D b) { return {_mm512_add_pd(a.v, b.v)}; }
 inline D dsub(D a, D b) { return {_mm512_sub_pd(a.v, b.v)}; }
 inline D dmul(D a, D b) { return {_mm512_mul_pd(a.v, b.v)}; }
 inline D dfma(D a, D b, D c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }  // only where a * b is exact
+inline void dnarrow(float* p, D a) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(a.v)); }
 inline D dround(D a) { return {_mm512_cvtps_pd(_mm512_cvtpd_ps(a.v))}; }   // to float32 and back
 inline D dwiden(const float* p) { return {_mm512_cvtps_pd(_mm256_loadu_ps(p))}; }
 inline D dwiden(const f16* p) { return {_mm512_cvtps_pd(_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))}; }

@@ -149,6 +149,9 @@ inline D dadd(D a, D b) { return a + b; }
 inline D dsub(D a, D b) { return a - b; }
 inline D dmul(D a, D b) { return a * b; }
 inline D dfma(D a, D b, D c) { return a * b + c; }
+inline void dnarrow(float* p, D a) {
+    for (int i = 0; i < 8; ++i) p[i] = static_cast<float>(a[i]);
+}
 inline D dround(D a) {
     for (int i = 0; i < 8; ++i) a[i] = static_cast<float>(a[i]);
     return a;
