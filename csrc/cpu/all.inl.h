@@ -3,6 +3,8 @@
 #include "kernels.h"
 #include "simd/common.h"
 
+#include "rows.inl.h"
+
 #include "pool.inl.h"
 #include "quantize.inl.h"
 #include "search.inl.h"

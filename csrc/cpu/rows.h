@@ -1,0 +1,20 @@
+// Where pooled or quantized rows go: one output format for every operation that ends in vectors.
+#pragma once
+#include "../core/types.h"
+
+namespace fec {
+
+// The order is shared with the binding.
+enum class Precision : int { f32, f16, int8_row, int4_row, int8, uint8, binary, ubinary };
+
+// Output rows of dim elements, stride bytes apart, in one precision.
+struct RowSink {
+    char* data;
+    int64_t stride;
+    int64_t dim;
+    Precision precision;
+    float* scale;         // n, for *_row
+    const float* ranges;  // minimum[dim] then step[dim], for int8 and uint8
+};
+
+}  // namespace fec
