@@ -26,7 +26,7 @@ def code_values(x: Rows) -> np.ndarray:
     if x.kind == "bits":
         return bits_of(x) * 2.0 - 1.0
     if x.kind == "i4":
-        nibbles = np.stack([x.data & 15, x.data >> 4], axis=2).reshape(x.n, -1)[:, : x.dim]
+        nibbles = np.stack([x.data & 15, x.data >> 4], axis=2).reshape(x.n, 2 * x.data.shape[1])[:, : x.dim]
         return nibbles.astype(np.float64) - 8.0
     if x.kind == "bf16":
         return (x.data.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
