@@ -3,11 +3,12 @@
 #include "kernels.h"
 #include "simd/common.h"
 
+#include "limits.inl.h"
 #include "pool.inl.h"
 #include "quantize.inl.h"
 #include "search.inl.h"
 
 namespace fec {
 extern const Kernels FEC_KERNELS;
-const Kernels FEC_KERNELS = {search_kernels, pool_kernels, quantize_kernels};
+const Kernels FEC_KERNELS = {search_kernels, pool_kernels, quantize_kernels, limit_kernels};
 }  // namespace fec
