@@ -60,6 +60,11 @@ const Kernels& kernels() { return *current().load(std::memory_order_relaxed)->ta
 
 Isa current_isa() { return current().load(std::memory_order_relaxed)->isa; }
 
+const Kernels* kernels_of(Isa isa) {
+    const Level* level = find(isa);
+    return level && isa_available(isa) ? level->table : nullptr;
+}
+
 bool isa_built(Isa isa) { return find(isa) != nullptr; }
 
 bool select_isa(Isa isa) {

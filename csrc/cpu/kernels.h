@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "../core/types.h"
+#include "limits.h"
 #include "pool.h"
 #include "quantize.h"
 #include "search.h"
@@ -15,6 +16,7 @@ struct Kernels {
     SearchKernels search;
     PoolKernels pool;
     QuantizeKernels quantize;
+    LimitKernels limits;
 };
 
 

@@ -36,7 +36,11 @@ public:
     int64_t row_hits(int64_t query, float threshold);
 
     const Hit* hits() const { return hits_.get(); }
-    float scale(int64_t row) const { return scale_[row]; }
+    // What multiplies a row's sum: its scale, or under cosine the inverse of its norm; NaN where it cannot be estimated.
+    double factor(int64_t row) const {
+        const bool inverse = pair_.metric == Metric::cosine && scale_[row] > 0;
+        return inverse ? 1 / std::sqrt(static_cast<double>(squares_[row])) : static_cast<double>(scale_[row]);
+    }
     float reach(int64_t row) const { return reach_[row]; }
     float largest_reach() const { return largest_reach_; }
     int32_t code_square(int64_t row) const { return code_squares_[row]; }

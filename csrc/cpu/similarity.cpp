@@ -16,6 +16,7 @@ struct Worker {
     Worker(const Pair& pair, const Estimate& estimate) : scan(pair, estimate, false), scorer(pair) {}
     Scan scan;
     Scorer scorer;
+    Buffer<double> factors;  // of a block's rows: what turns a sum into a score, in float64 so that x with itself has cosine 1
     int64_t selected = -1;  // the query the scorer holds
 };
 
@@ -47,6 +48,8 @@ private:
             Worker& worker = *workers_[static_cast<size_t>(t)];
             const Block rows = {nullptr, b * block, std::min(block, n - b * block)};
             worker.scan.load(rows, false);
+            worker.factors.resize(block);
+            for (int64_t r = 0; r < rows.n; ++r) worker.factors[r] = worker.scan.factor(r);
             for (int64_t p = 0; p < tile_.panels(); ++p) {
                 const uint32_t* raw = worker.scan.panel_sums(tile_, p);
                 const int64_t start = p * tile_.panel_width(), width = tile_.vectors(p) * static_cast<int64_t>(kernels().search.width);
@@ -65,7 +68,8 @@ private:
         switch (family_of(pair_)) {
             case Family::floats: return finish_floats(worker, rows, i, sums, width, floats);
             case Family::codes:
-                for (int64_t r = 0; r < rows.n; ++r) finish_code(worker, rows.first + r, r, i, counts[r * width], integers + r, floats + r);
+                for (int64_t r = 0; r < rows.n; ++r)
+                    finish_code(rows.first + r, worker.scan.code_square(r), i, counts[r * width], integers + r, floats + r);
                 return;
             case Family::bits:
                 for (int64_t r = 0; r < rows.n; ++r) {
@@ -82,17 +86,17 @@ private:
 
     void finish_floats(Worker& worker, const Block& rows, int64_t i, const float* sums, int64_t width, float* out) {
         const bool squared = estimate_.error == Estimate::Error::squared, cosine = pair_.metric == Metric::cosine;
-        const float inverse = cosine ? static_cast<float>(1 / exact_norm(i)) : 1.0f;
+        const double own = cosine ? 1 / exact_norm(i) : 1.0;
         for (int64_t r = 0; r < rows.n; ++r) {
-            const float sum = sums[r * width], scale = worker.scan.scale(r);
-            float score = squared ? (pair_.metric == Metric::l2 ? __builtin_sqrtf(sum) : sum) : sum * scale * inverse;
-            if (tile_.blind(i) || !(scale == scale) || (squared && !(sum > 0x1p-100f && sum < 0x1p120f))) score = canonical(worker, i, rows.first + r);
+            const float sum = sums[r * width];
+            float score = squared ? (pair_.metric == Metric::l2 ? __builtin_sqrtf(sum) : sum) : static_cast<float>(sum * worker.factors[r] * own);
+            if (tile_.blind(i) || std::isnan(worker.factors[r]) || (squared && !(sum > 0x1p-100f && sum < 0x1p120f))) score = canonical(worker, i, rows.first + r);
             out[r] = score + 0.0f;
         }
     }
 
-    void finish_code(Worker& worker, int64_t row, int64_t r, int64_t i, int32_t dot, int32_t* integer, float* real) {
-        const double a = squares_[i], b = worker.scan.code_square(r);
+    void finish_code(int64_t row, int32_t square, int64_t i, int32_t dot, int32_t* integer, float* real) {
+        const double a = squares_[i], b = square;
         const double distance = a + b - 2.0 * dot, norms = std::sqrt(a) * std::sqrt(b);
         if (pair_.form == Form::ints) {
             if (pair_.metric == Metric::ip) *integer = dot;
@@ -103,7 +107,6 @@ private:
         }
         const double scale = static_cast<double>(pair_.q.scale[tile_.first() + i]) * static_cast<double>(pair_.x.scale[row]);
         *real = pair_.metric == Metric::ip ? canonical_float(dot * scale) : canonical_float(std::isnan(scale) ? NAN : norms == 0 ? 0.0 : dot / norms);
-        (void)worker;
     }
 
     // The norm without the inflation that bounds need.

@@ -100,7 +100,6 @@ inline D dwiden(const float* p) { return {_mm256_cvtps_pd(_mm_loadu_ps(p)), _mm2
 inline D dwiden(const f16* p) { return dwiden_f(widen(p)); }
 inline D dwiden(const bf16* p) { return dwiden_f(widen(p)); }
 inline D dwiden(const double* p) { return dround(dload(p)); }
-inline void dnarrow(float* p, D a) { _mm_storeu_ps(p, _mm256_cvtpd_ps(a.lo)), _mm_storeu_ps(p + 4, _mm256_cvtpd_ps(a.hi)); }
 inline D dwiden(const int8_t* p) { return dwiden_f(widen(p)); }
 inline D dwiden(const uint8_t* p) { return dwiden_f(widen(p)); }
 
@@ -122,14 +121,32 @@ inline void istore(void* p, I v) { _mm256_storeu_si256(reinterpret_cast<__m256i*
 constexpr bool dot_unsigned_panel = false;
 constexpr int dot_group = 2;
 inline I dot(I acc, I panel, I row) { return _mm256_add_epi32(acc, _mm256_madd_epi16(panel, row)); }
+inline I nibble_counts() {
+    return _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+}
 inline I hamming(I acc, I a, I b) {
     const I nibble = _mm256_set1_epi8(15), ones = _mm256_set1_epi8(1), ones16 = _mm256_set1_epi16(1);
-    const I table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+    const I table = nibble_counts();
     const I x = _mm256_xor_si256(a, b);
     const I counts = _mm256_add_epi8(_mm256_shuffle_epi8(table, _mm256_and_si256(x, nibble)),
                                      _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(x, 4), nibble)));
     return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(counts, ones), ones16));
 }
+// 4 bytes a lane, the unsigned ones at most 127: no pair exceeds int16.
+inline I dot_u7(I acc, I u, I s) { return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(u, s), _mm256_set1_epi16(1))); }
+inline I dot_u4(I pairs, I u, I s) { return _mm256_add_epi16(pairs, _mm256_maddubs_epi16(u, s)); }
+inline I add_pairs(I acc, I pairs) { return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1))); }
+inline I nibble_hamming(I bytes, I a, I b) {
+    const I table = nibble_counts();
+    return _mm256_add_epi8(bytes, _mm256_shuffle_epi8(table, _mm256_xor_si256(a, b)));
+}
+inline I add_bytes(I acc, I bytes) {
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(bytes, _mm256_set1_epi8(1)), _mm256_set1_epi16(1)));
+}
+inline I ior(I a, I b) { return _mm256_or_si256(a, b); }
+inline void keep(F& v) { asm volatile("" : "+x"(v)); }
+inline void keep(I& v) { asm volatile("" : "+x"(v)); }
+inline void fence() { _mm_sfence(); }
 inline I broadcast32(const void* p) {
     int32_t v;
     __builtin_memcpy(&v, p, 4);

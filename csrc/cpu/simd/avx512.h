@@ -83,7 +83,6 @@ inline D dwiden(const bf16* p) {
     return {_mm512_cvtps_pd(_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16)))};
 }
 inline D dwiden(const double* p) { return dround(dload(p)); }
-inline void dnarrow(float* p, D a) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(a.v)); }  // rounded to nearest even
 inline D dwiden(const int8_t* p) { return {_mm512_cvtepi32_pd(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))}; }
 inline D dwiden(const uint8_t* p) { return {_mm512_cvtepi32_pd(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))}; }
 
@@ -100,6 +99,8 @@ inline I widen16(const int8_t* p) { return _mm512_cvtepi8_epi16(_mm256_loadu_si2
 inline I widen16(const uint8_t* p) { return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
 inline I madd16(I acc, I a, I b) { return _mm512_add_epi32(acc, _mm512_madd_epi16(a, b)); }
 inline void istore(void* p, I v) { _mm512_storeu_si512(p, v); }
+// Set bits of each nibble value, in every 16 bytes.
+inline I nibble_counts() { return _mm512_set4_epi32(0x04030302, 0x03020201, 0x03020201, 0x02010100); }
 
 #if defined(FEC_ICL)
 // Integer dot product: 4 bytes a lane, unsigned panel x signed row (VNNI).
@@ -108,6 +109,8 @@ constexpr int dot_group = 4;
 inline I dot(I acc, I panel, I row) { return _mm512_dpbusd_epi32(acc, panel, row); }
 // Differing bits of 32-bit words.
 inline I hamming(I acc, I a, I b) { return _mm512_add_epi32(acc, _mm512_popcnt_epi32(_mm512_xor_si512(a, b))); }
+// The same, the unsigned bytes at most 127.
+inline I dot_u7(I acc, I u, I s) { return _mm512_dpbusd_epi32(acc, u, s); }
 #else
 // Integer dot product: 2 int16 a lane (exact for any 8-bit inputs).
 constexpr bool dot_unsigned_panel = false;
@@ -115,13 +118,34 @@ constexpr int dot_group = 2;
 inline I dot(I acc, I panel, I row) { return _mm512_add_epi32(acc, _mm512_madd_epi16(panel, row)); }
 inline I hamming(I acc, I a, I b) {
     const I nibble = _mm512_set1_epi8(15), ones = _mm512_set1_epi8(1), ones16 = _mm512_set1_epi16(1);
-    const I table = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
+    const I table = nibble_counts();
     const I x = _mm512_xor_si512(a, b);
     const I counts = _mm512_add_epi8(_mm512_shuffle_epi8(table, _mm512_and_si512(x, nibble)),
                                      _mm512_shuffle_epi8(table, _mm512_and_si512(_mm512_srli_epi16(x, 4), nibble)));
     return _mm512_add_epi32(acc, _mm512_madd_epi16(_mm512_maddubs_epi16(counts, ones), ones16));
 }
+// 4 bytes a lane, the unsigned ones at most 127: no pair exceeds int16.
+inline I dot_u7(I acc, I u, I s) { return _mm512_add_epi32(acc, _mm512_madd_epi16(_mm512_maddubs_epi16(u, s), _mm512_set1_epi16(1))); }
 #endif
+
+// 2 pairs of bytes a lane added to int16 sums, the unsigned ones at most 15: 8 steps stay inside int16.
+inline I dot_u4(I pairs, I u, I s) { return _mm512_add_epi16(pairs, _mm512_maddubs_epi16(u, s)); }
+inline I add_pairs(I acc, I pairs) { return _mm512_add_epi32(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1))); }
+
+// Differing bits of nibbles that lie in bytes of their own, added to the counts in `bytes`.
+inline I nibble_hamming(I bytes, I a, I b) {
+    const I table = nibble_counts();
+    return _mm512_add_epi8(bytes, _mm512_shuffle_epi8(table, _mm512_xor_si512(a, b)));
+}
+inline I add_bytes(I acc, I bytes) {  // the 4 unsigned bytes of each lane, each at most 128
+    return _mm512_add_epi32(acc, _mm512_madd_epi16(_mm512_maddubs_epi16(bytes, _mm512_set1_epi8(1)), _mm512_set1_epi16(1)));
+}
+inline I ior(I a, I b) { return _mm512_or_si512(a, b); }
+
+// The compiler must take v as changed: what is computed from it is neither hoisted nor shared.
+inline void keep(F& v) { asm volatile("" : "+v"(v)); }
+inline void keep(I& v) { asm volatile("" : "+v"(v)); }
+inline void fence() { _mm_sfence(); }  // streamed stores are done
 
 // 32 bits of a row in every lane.
 inline I broadcast32(const void* p) {

@@ -149,9 +149,6 @@ inline D dadd(D a, D b) { return a + b; }
 inline D dsub(D a, D b) { return a - b; }
 inline D dmul(D a, D b) { return a * b; }
 inline D dfma(D a, D b, D c) { return a * b + c; }
-inline void dnarrow(float* p, D a) {
-    for (int i = 0; i < 8; ++i) p[i] = static_cast<float>(a[i]);
-}
 inline D dround(D a) {
     for (int i = 0; i < 8; ++i) a[i] = static_cast<float>(a[i]);
     return a;
@@ -205,6 +202,31 @@ inline I hamming(I acc, I a, I b) {
     x = (x + (x >> 4)) & 0x0F0F0F0Fu;
     return acc + reinterpret_cast<I>((x * 0x01010101u) >> 24);
 }
+inline I dot_u7(I acc, I u, I s) {
+    for (int i = 0; i < 4; ++i) acc += (u << (24 - 8 * i) >> 24) * (s << (24 - 8 * i) >> 24);
+    return acc;
+}
+inline I dot_u4(I pairs, I u, I s) {
+    I low = izero(), high = izero();
+    for (int i = 0; i < 2; ++i) low += (u << (24 - 8 * i) >> 24) * (s << (24 - 8 * i) >> 24);
+    for (int i = 2; i < 4; ++i) high += (u << (24 - 8 * i) >> 24) * (s << (24 - 8 * i) >> 24);
+    const U sums = reinterpret_cast<U>(pairs);
+    return reinterpret_cast<I>(((sums + reinterpret_cast<U>(low)) & 0xFFFFu) | ((sums >> 16) + reinterpret_cast<U>(high)) << 16);
+}
+inline I add_pairs(I acc, I pairs) { return acc + (pairs << 16 >> 16) + (pairs >> 16); }
+inline I nibble_hamming(I bytes, I a, I b) {
+    U x = reinterpret_cast<U>(a ^ b);
+    x = x - (x >> 1 & 0x55555555u);
+    return reinterpret_cast<I>(reinterpret_cast<U>(bytes) + (x & 0x33333333u) + (x >> 2 & 0x33333333u));
+}
+inline I add_bytes(I acc, I bytes) {
+    const U x = reinterpret_cast<U>(bytes);
+    return acc + reinterpret_cast<I>((x & 0xFFu) + (x >> 8 & 0xFFu) + (x >> 16 & 0xFFu) + (x >> 24));
+}
+inline I ior(I a, I b) { return a | b; }
+inline void keep(F& v) { asm volatile("" : "+m"(v)); }  // no register is this wide
+inline void keep(I& v) { asm volatile("" : "+m"(v)); }
+inline void fence() {}
 inline I broadcast32(const void* p) {
     int32_t v;
     __builtin_memcpy(&v, p, 4);

@@ -1,0 +1,64 @@
+// What the bindings share. csrc/bind is the only folder that includes pybind11: its files convert Python's arguments to views,
+// release the GIL and call csrc/cpu. Validation happened in fastembed_core/ops; what is checked here only guards memory.
+#pragma once
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <initializer_list>
+#include <string>
+
+#include "../core/types.h"
+
+namespace py = pybind11;
+
+namespace fec_bind {
+
+inline const char* const kind_names[] = {"f32", "f16", "bf16", "f64", "i8", "u8", "i4", "bits"};
+
+inline fec::Kind kind_of(const std::string& name) {
+    for (int i = 0; i < 8; ++i)
+        if (name == kind_names[i]) return static_cast<fec::Kind>(i);
+    throw py::value_error("kind: got '" + name + "', expected one of f32 f16 bf16 f64 i8 u8 i4 bits");
+}
+
+// Whether a signal waits for Python; called by the calling thread between blocks of a long call.
+inline bool signal_pending() {
+    py::gil_scoped_acquire gil;
+    return PyErr_CheckSignals() != 0;
+}
+
+inline const float* floats(const py::object& x) { return x.is_none() ? nullptr : static_cast<const float*>(py::array(x).data()); }
+
+inline fec::Rows rows_of(const py::array& data, const std::string& kind, int64_t dim, const py::object& scale, const py::object& ranges, int flip) {
+    if (data.ndim() != 2) throw py::value_error("data: expected 2 dimensions");
+    return {static_cast<const char*>(data.data()), data.shape(0), dim, data.strides(0), kind_of(kind), floats(scale), floats(ranges),
+            static_cast<uint8_t>(flip)};
+}
+
+template <class Enum>
+Enum named(const char* what, const std::string& name, std::initializer_list<const char*> names) {
+    int i = 0;
+    for (const char* each : names) {
+        if (name == each) return static_cast<Enum>(i);
+        ++i;
+    }
+    throw py::value_error(std::string(what) + ": got '" + name + "'");
+}
+
+// Runs work(poll) without the GIL; a signal that arrived meanwhile is raised here.
+template <class Work>
+void released(Work work) {
+    bool finished;
+    {
+        py::gil_scoped_release nogil;
+        finished = work(signal_pending);
+    }
+    if (!finished) throw py::error_already_set();
+}
+
+// One function a file: adds its operations to the module.
+void bind_search(py::module_& m);
+void bind_limits(py::module_& m);
+
+}  // namespace fec_bind
