@@ -7,6 +7,7 @@ a search: vectors of any storage kind with what is needed to read them.
 
 from __future__ import annotations
 
+import functools
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,12 @@ KIND_OF_DTYPE = {
 }
 FLOAT_KINDS = frozenset({"f32", "f16", "bf16", "f64"})
 _ACCEPTED = "float32, float16, bfloat16 or float64"
+
+
+@functools.cache
+def dtype_name(dtype: Any) -> str:
+    """A numpy or torch dtype's name without its library's; numpy takes microseconds to spell one."""
+    return str(dtype).removeprefix("torch.") if not isinstance(dtype, np.dtype) else dtype.name
 
 
 def is_torch(x: Any) -> bool:
@@ -59,7 +66,8 @@ def intake(x: Any, name: str) -> tuple[Any, str, Origin]:
     Raises TypeError for what is no array, and ValueError for a foreign byte order in data too large to copy silently.
     """
     if isinstance(x, np.ndarray):
-        return _host_view(x), x.dtype.name, NUMPY
+        name = dtype_name(x.dtype)
+        return (x.view(np.uint16) if name == "bfloat16" else x), name, NUMPY
     if is_torch(x):
         return _from_torch(x, name)
     if hasattr(x, "__dlpack__"):
@@ -67,14 +75,10 @@ def intake(x: Any, name: str) -> tuple[Any, str, Origin]:
     raise TypeError(f"{name}: got {type(x).__name__}, expected a numpy, torch or DLPack array")
 
 
-def _host_view(x: np.ndarray) -> np.ndarray:
-    return x.view(np.uint16) if x.dtype.name == "bfloat16" else x
-
-
 def _from_torch(x: Any, name: str) -> tuple[Any, str, Origin]:
     import torch
 
-    dtype = str(x.dtype).removeprefix("torch.")
+    dtype = dtype_name(x.dtype)
     origin = Origin("torch", str(x.device))
     if x.layout != torch.strided:
         raise TypeError(f"{name}: got a {x.layout} tensor, expected a strided one")
@@ -92,7 +96,7 @@ def _from_dlpack(x: Any, name: str) -> tuple[Any, str, Origin]:
     origin = Origin(namespace) if hasattr(namespace, "from_dlpack") else NUMPY
     try:
         data = np.from_dlpack(x)
-        return data, data.dtype.name, origin
+        return data, dtype_name(data.dtype), origin
     except (BufferError, RuntimeError, TypeError, ValueError):  # bfloat16, or not in host memory: torch reads those
         try:
             import torch

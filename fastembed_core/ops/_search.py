@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays import Origin, Rows, is_torch, rows_of
+from ..arrays import Origin, Rows, dtype_name, is_torch, rows_of
 from .scores import Score, metric_for, score_of
 
 
@@ -57,7 +57,7 @@ def outputs_of(out: Any, specs: tuple[tuple[tuple[int, ...], np.dtype], ...]) ->
     if len(arrays) != len(specs):
         raise ValueError(f"out: got {len(arrays)} arrays, expected {len(specs)}")
     for array, (shape, dtype) in zip(arrays, specs, strict=True):
-        name = str(getattr(array, "dtype", type(array).__name__)).removeprefix("torch.")
+        name = dtype_name(array.dtype) if hasattr(array, "dtype") else type(array).__name__
         if name != dtype.name or tuple(array.shape) != shape:
             raise ValueError(f"out: got {name} of shape {tuple(getattr(array, 'shape', ()))}, expected {dtype.name} of shape {shape}")
         if isinstance(array, np.ndarray) and not array.flags.writeable:

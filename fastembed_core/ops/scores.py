@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import metrics
-from ..arrays import Rows
+from ..arrays import Rows, dtype_name
+from ..codes import Codes
 
 # The largest D whose sum stays inside int32: 128 * 128 * 131071 and 255 * 255 * 33025 are below 2 ** 31.
 MAX_DIM_INT8_IP = 131_071
@@ -51,8 +52,9 @@ def metric_for(metric: str | None, *operands: object) -> str:
     if metric is not None:
         return metrics.canonical_name(metric)
     for operand in operands:
-        if "int" in str(getattr(operand, "dtype", "int")):
-            what = getattr(operand, "precision", None) or getattr(operand, "dtype", None)
+        dtype = getattr(operand, "dtype", None)
+        if isinstance(operand, Codes) or (dtype is not None and "int" in dtype_name(dtype)):
+            what = operand.precision if isinstance(operand, Codes) else dtype
             raise TypeError(f"metric: got none for {what} vectors, expected it said aloud: one of {', '.join(metrics.METRICS)}")
     return "cosine"
 
