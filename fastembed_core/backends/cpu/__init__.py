@@ -1,13 +1,17 @@
 """Thin shims over the compiled extension: fused C++ kernels, their instruction set chosen at run time."""
 
+from importlib.util import find_spec
+
 from ...dispatch import Backend
 
 
 def _missing() -> str | None:
+    if find_spec("fastembed_core._core") is None:
+        return "the compiled extension is not installed; pip found no C++17 compiler that works when it built the package"
     try:
         from ... import _core  # noqa: F401
     except ImportError as error:
-        return f"the compiled extension is not installed ({error}); a C++17 compiler was missing when pip built the package"
+        return f"the compiled extension does not load ({error})"
     return None
 
 
