@@ -16,6 +16,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+from .fp_state import ieee
+
 BUILT_IN = ("reference", "numpy", "numba", "torch", "cpu")
 
 # Fastest first. An operation whose order differs says so in its contract (`ORDER`); the reference is never automatic.
@@ -34,6 +36,7 @@ class Backend:
 
     missing() is None where the backend can run, else the sentence that says what is missing.
     describe() says how it will run (an instruction set, a library's version).
+    package is where its cells lie; empty for the built in ones.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Backend:
     missing: Callable[[], str | None]
     describe: Callable[[], str]
     package: str = ""
+    sets_fp_state: bool = False  # its kernels choose the floating-point state themselves
 
     def cell(self, op: str) -> Callable[..., Any]:
         return _cell(self.package or f"fastembed_core.backends.{self.name}", op)
@@ -120,16 +124,24 @@ def run(op: str, *args: Any, device: str = "cpu", grad: bool = False, backend: s
     """Call the operation's cell in the asked-for backend, or in the first automatic one that does not decline."""
     asked = _asked(backend)
     if asked != "auto":
-        return _explicit(op, asked, device, grad).cell(op)(*args, **kwargs)
+        return _call(_explicit(op, asked, device, grad), op, args, kwargs)
     usable, passed = _automatic(op, device, grad)
     declined = list(passed)
     for candidate in usable:
         try:
-            return candidate.cell(op)(*args, **kwargs)
+            return _call(candidate, op, args, kwargs)
         except Unsupported as error:
             declined.append(f"{candidate.name}: {error}")
     where = "gradients" if grad else f"arrays on {device}"
     raise TypeError(f"{op}: no backend takes these operands for {where} ({'; '.join(declined) or 'none is registered'})")
+
+
+def _call(backend: Backend, op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    cell = backend.cell(op)
+    if backend.sets_fp_state:
+        return cell(*args, **kwargs)
+    with ieee():
+        return cell(*args, **kwargs)
 
 
 def _explicit(op: str, name: str, device: str, grad: bool) -> Backend:

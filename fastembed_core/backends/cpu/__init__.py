@@ -27,4 +27,5 @@ BACKEND = Backend(
     ops=frozenset({"pool", "normalize", "quantize", "dequantize", "similarity", "similarity_paired", "topk", "rescore"}),
     missing=_missing,
     describe=_describe,
+    sets_fp_state=True,
 )

@@ -1,0 +1,14 @@
+"""Canonical scores of all pairs, block by block."""
+
+import numpy as np
+
+from ...arrays import Rows
+from ...ops.scores import Score
+from ._dense import Dense, centre_of
+from ._operand import Operand
+
+
+@np.errstate(all="ignore")
+def similarity(q: Rows, x: Rows, score: Score) -> np.ndarray:
+    a, b = Operand(q, score), Operand(x, score)
+    return Dense(a, b, score, centre_of(b, score)).scores(np.arange(q.n), np.arange(x.n))
