@@ -1,5 +1,5 @@
-// Rows of a corpus one at a time: conversion into scratch, norms, and one to four queries against rows walked in order –
-// a single stream is what the prefetcher follows best, so this is the way at Q = 1.
+// Rows of a corpus one at a time: conversion into scratch, norms, and up to eight queries against rows walked in order –
+// a single stream is what the prefetcher follows best, so this is the way for few queries.
 #include "search.h"
 
 namespace {
@@ -170,34 +170,44 @@ inline void over_code_row(const Rows& x, const char* row, Step step) {
     }
 }
 
-void code_sums(const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* sums, int32_t* squares) {
+// Sums of each row's codes as the code tile reads them, by the tile's own dot product with ones; only where it needs them.
+void code_sums(const char* rows, int64_t stride, int64_t n, int64_t dim, int32_t* sums) {
     using namespace simd;
-    int16_t ones[2 * W];
-    for (int16_t& one : ones) one = 1;
+    constexpr int64_t step = 4 * W;
+    uint8_t ones[step];
+    for (uint8_t& one : ones) one = 1;
     const I unit = iload(reinterpret_cast<const int32_t*>(ones));
     for (int64_t r = 0; r < n; ++r) {
-        I total = izero(), square = izero();
-        over_code_row(x, row_at(x, ids, first, r), [&](I v, int64_t) {
-            total = madd16(total, v, unit);
-            square = madd16(square, v, v);
-        });
+        const char* row = rows + r * stride;
+        I total = izero();
+        int64_t i = 0;
+        for (; i + step <= dim; i += step) total = dot(total, unit, iload(reinterpret_cast<const int32_t*>(row + i)));
+        if (i < dim) {
+            int32_t tail[W] = {};
+            __builtin_memcpy(tail, row + i, dim - i);
+            total = dot(total, unit, iload(tail));
+        }
         sums[r] = isum(total);
+    }
+}
+
+void code_squares(const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* squares) {
+    using namespace simd;
+    for (int64_t r = 0; r < n; ++r) {
+        I square = izero();
+        over_code_row(x, row_at(x, ids, first, r), [&](I v, int64_t) { square = madd16(square, v, v); });
         squares[r] = isum(square);
     }
 }
 
 // q is int16, zero-padded to whole vectors.
-void code_dot_rows(const int16_t* q, const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* out, int32_t* squares) {
+void code_dot_rows(const int16_t* q, const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* out) {
     using namespace simd;
     const int32_t* words = reinterpret_cast<const int32_t*>(q);
     for (int64_t r = 0; r < n; ++r) {
-        I dot = izero(), square = izero();
-        over_code_row(x, row_at(x, ids, first, r), [&](I v, int64_t k) {
-            dot = madd16(dot, v, iload(words + k / 2));
-            if (squares) square = madd16(square, v, v);
-        });
+        I dot = izero();
+        over_code_row(x, row_at(x, ids, first, r), [&](I v, int64_t k) { dot = madd16(dot, v, iload(words + k / 2)); });
         out[r] = isum(dot);
-        if (squares) squares[r] = isum(square);
     }
 }
 
@@ -271,7 +281,11 @@ void dot_rows(const float* q, int nq, int64_t ldq, const Rows& x, const int64_t*
             case 1: return dot_rows_as<Value, 1>(q, ldq, x, ids, first, n, out, squares);
             case 2: return dot_rows_as<Value, 2>(q, ldq, x, ids, first, n, out, squares);
             case 3: return dot_rows_as<Value, 3>(q, ldq, x, ids, first, n, out, squares);
-            default: return dot_rows_as<Value, 4>(q, ldq, x, ids, first, n, out, squares);
+            case 4: return dot_rows_as<Value, 4>(q, ldq, x, ids, first, n, out, squares);
+            case 5: return dot_rows_as<Value, 5>(q, ldq, x, ids, first, n, out, squares);
+            case 6: return dot_rows_as<Value, 6>(q, ldq, x, ids, first, n, out, squares);
+            case 7: return dot_rows_as<Value, 7>(q, ldq, x, ids, first, n, out, squares);
+            default: return dot_rows_as<Value, 8>(q, ldq, x, ids, first, n, out, squares);
         }
     });
 }

@@ -21,12 +21,13 @@ bool all_zero(const Rows& x, int64_t row) {
 }  // namespace
 
 Scan::Scan(const Pair& pair, const Estimate& estimate, bool by_rows)
-    : pair_(pair), kernels_(kernels().search), estimate_(estimate), family_(family_of(pair)), by_rows_(by_rows) {
+    : pair_(pair), kernels_(kernels().search), estimate_(estimate), family_(family_of(pair)), by_rows_(by_rows),
+      shifted_(kernels_.code_unsigned_panel && pair.q.kind != Kind::u8) {
     const int64_t element = family_ == Family::floats ? 4 : family_ == Family::codes ? 4 / kernels_.code_group : 1;
     const int64_t row_bytes = std::max<int64_t>(1, family_ == Family::bits ? (pair.x.dim + 7) / 8 : pair.x.dim * element);
     const int64_t most = by_rows ? kMostRowsOne : kMostRows / kernels_.tile_rows * kernels_.tile_rows;
     block_rows_ = std::min(most, std::max<int64_t>(kernels_.tile_rows, kBlockBytes / row_bytes / kernels_.tile_rows * kernels_.tile_rows));
-    const int64_t lanes = by_rows ? 4 : static_cast<int64_t>(kernels_.width) * kernels_.tile_vectors;
+    const int64_t lanes = by_rows ? kMostByRows : static_cast<int64_t>(kernels_.width) * kernels_.tile_vectors;
     raw_.resize(block_rows_ * lanes);
     hits_.resize(block_rows_ * lanes);
     for (Buffer<float>* each : {&scale_, &bias_, &reach_, &squares_}) each->resize(block_rows_);
@@ -69,7 +70,6 @@ void Scan::place_floats() {
 }
 
 void Scan::place_codes() {
-    kernels_.code_sums(pair_.x, block_.ids, block_.first, block_.n, code_sums_.get(), code_squares_.get());
     if (pair_.x.kind != Kind::i8 || block_.ids || kernels_.code_group != 4) {
         const int64_t ld = rounded_up(pair_.x.dim * (4 / kernels_.code_group), 64) + 64;
         scratch_.resize(block_rows_ * ld);
@@ -77,10 +77,21 @@ void Scan::place_codes() {
         rows_ = scratch_.get(), stride_ = ld;
     }
     // Signed queries enter an unsigned panel plus 128: q.x = (q + 128).x - 128 sum(x).
-    const bool shifted = kernels_.code_unsigned_panel && pair_.q.kind != Kind::u8;
-    for (int64_t i = 0; i < block_.n; ++i) {
-        squares_[i] = static_cast<float>(code_squares_[i]);
-        code_sums_[i] = shifted ? -128 * code_sums_[i] : 0;
+    if (shifted_) {
+        kernels_.code_sums(rows_, stride_, block_.n, pair_.x.dim, code_sums_.get());
+        for (int64_t i = 0; i < block_.n; ++i) code_sums_[i] *= -128;
+    }
+    square_codes();
+}
+
+// Inner products of codes need no norms: their bound makes do with the largest a row can have.
+void Scan::square_codes() {
+    if (pair_.metric != Metric::ip) {
+        kernels_.code_squares(pair_.x, block_.ids, block_.first, block_.n, code_squares_.get());
+        for (int64_t i = 0; i < block_.n; ++i) squares_[i] = static_cast<float>(code_squares_[i]);
+    } else {
+        const double largest = pair_.x.kind == Kind::u8 ? 255.0 : 128.0;
+        std::fill_n(squares_.get(), block_.n, static_cast<float>(largest * largest * static_cast<double>(pair_.x.dim)));
     }
 }
 
@@ -139,7 +150,8 @@ const uint32_t* Scan::panel_sums(const QueryTile& tile, int64_t p) {
         kernel(reinterpret_cast<const float*>(panel), vectors, pair_.x.dim, rows_, stride_, block_.n, p == 0 ? ahead_ : 0,
                reinterpret_cast<float*>(raw_.get()));
     } else if (family_ == Family::codes) {
-        kernels_.code_tile(panel, vectors, pair_.x.dim, rows_, stride_, block_.n, code_sums_.get(), tile.lane_start(p), integers);
+        kernels_.code_tile(panel, vectors, pair_.x.dim, rows_, stride_, block_.n, shifted_ ? code_sums_.get() : nullptr,
+                           tile.lane_start(p), integers);
     } else {
         kernels_.bit_tile(panel, vectors, pair_.x.dim, rows_, stride_, block_.n, integers);
     }
@@ -165,11 +177,9 @@ void Scan::row_sums(const QueryTile& tile) {
             if (family_ == Family::bits)
                 kernels_.hamming_rows(reinterpret_cast<const uint8_t*>(tile.row(i)), pair_.x, block_.ids, block_.first, n, integers + i * n);
             else
-                kernels_.code_dot_rows(reinterpret_cast<const int16_t*>(tile.row(i)), pair_.x, block_.ids, block_.first, n, integers + i * n,
-                                       i ? nullptr : code_squares_.get());
+                kernels_.code_dot_rows(reinterpret_cast<const int16_t*>(tile.row(i)), pair_.x, block_.ids, block_.first, n, integers + i * n);
         }
-        if (family_ == Family::codes)
-            for (int64_t i = 0; i < n; ++i) squares_[i] = static_cast<float>(code_squares_[i]);
+        if (family_ == Family::codes) square_codes();
     }
     describe();
 }

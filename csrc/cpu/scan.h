@@ -6,6 +6,9 @@
 
 namespace fec {
 
+// Up to so many float queries go row by row, in one stream through memory; a panel of so few would be half empty.
+constexpr int64_t kMostByRows = 8;
+
 // Rows of a corpus: first, first + 1, ..., or the ids listed.
 struct Block {
     const int64_t* ids;
@@ -48,6 +51,7 @@ public:
 private:
     void place_floats();
     void place_codes();
+    void square_codes();
     void describe();
     void describe_row(int64_t row, double square);
 
@@ -55,7 +59,7 @@ private:
     const SearchKernels& kernels_;
     const Estimate& estimate_;
     const Family family_;
-    const bool by_rows_;
+    const bool by_rows_, shifted_;
     int64_t block_rows_ = 0;
     Block block_{};
     const char* rows_ = nullptr;

@@ -15,7 +15,6 @@ namespace {
 
 constexpr int64_t kPanelBytes = 8 << 20;       // packed queries of a tile
 constexpr int64_t kReservoirBytes = 32 << 20;  // candidates of a tile, all workers together
-constexpr int64_t kMostByRows = 4;             // up to so many queries go row by row, in one stream through memory
 
 bool walks_by_rows(const Pair& pair, int64_t queries) {
     const bool squared = pair.metric == Metric::l2 || pair.metric == Metric::sqeuclidean;
@@ -48,7 +47,7 @@ public:
 
     bool run() {
         const int64_t q = pair_.q.n, n = pair_.x.n;
-        if (n <= 2 * k_ || (q <= kMostByRows && n * pair_.q.dim <= 1 << 16)) return rank_everything();
+        if (n <= 2 * k_ || q * n * pair_.q.dim <= 1 << 17) return rank_everything();
         for (int i = 0; i < threads_; ++i)
             workers_.emplace_back(new Worker(pair_, estimate_, by_rows_, tile_.panel_width()));
         for (int64_t first = 0; first < q; first += tile_queries_)

@@ -37,7 +37,8 @@ struct SearchKernels {
     void (*code_rows)(const Rows& x, const int64_t* ids, int64_t first, int64_t n, void* out, int64_t ld);
 
     void (*square_sums)(const char* rows, int64_t stride, int64_t n, int64_t dim, float* out);
-    void (*code_sums)(const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* sums, int32_t* squares);
+    void (*code_sums)(const char* rows, int64_t stride, int64_t n, int64_t dim, int32_t* sums);  // rows as the code tile reads them
+    void (*code_squares)(const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* squares);
 
     void (*dot_tile)(const float* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead, float* out);
     void (*square_tile)(const float* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead, float* out);
@@ -45,9 +46,9 @@ struct SearchKernels {
                       const int32_t* lane_start, int32_t* out);
     void (*bit_tile)(const uint32_t* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int32_t* out);
 
-    // One to four queries against rows walked one after the other, out[query * n + row]; squares (of the rows) may be null.
+    // One to eight queries against rows walked one after the other, out[query * n + row], and the rows' own squares.
     void (*dot_rows)(const float* q, int nq, int64_t ldq, const Rows& x, const int64_t* ids, int64_t first, int64_t n, float* out, float* squares);
-    void (*code_dot_rows)(const int16_t* q, const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* out, int32_t* squares);
+    void (*code_dot_rows)(const int16_t* q, const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* out);
     void (*hamming_rows)(const uint8_t* q, const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* out);
 
     // Hits: estimate = raw * scale[row] + bias[row], kept unless below the query's threshold (so NaN is kept).

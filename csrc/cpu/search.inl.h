@@ -15,6 +15,7 @@ const fec::SearchKernels search_kernels = {
     code_rows,
     square_sums,
     code_sums,
+    code_squares,
     float_tiles<false>,
     float_tiles<true>,
     code_tiles,

@@ -40,8 +40,8 @@ private:
     bool run_tile(int64_t first, int64_t queries) {
         tile_.pack(first, queries);
         if (family_of(pair_) == Family::codes) {
-            sums_.resize(queries), squares_.resize(queries);
-            kernels().search.code_sums(pair_.q, nullptr, first, queries, sums_.get(), squares_.get());
+            squares_.resize(queries);
+            kernels().search.code_squares(pair_.q, nullptr, first, queries, squares_.get());
         }
         const int64_t block = workers_[0]->scan.block_rows(), n = pair_.x.n;
         return parallel_for((n + block - 1) / block, threads_, [&](int64_t b, int t) {
@@ -127,7 +127,7 @@ private:
     QueryTile tile_;
     int threads_;
     std::vector<std::unique_ptr<Worker>> workers_;
-    Buffer<int32_t> sums_, squares_;
+    Buffer<int32_t> squares_;
 };
 
 }  // namespace
