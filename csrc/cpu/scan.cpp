@@ -74,7 +74,7 @@ void Scan::place_codes() {
         const int64_t ld = rounded_up(pair_.x.dim * (4 / kernels_.code_group), 64) + 64;
         scratch_.resize(block_rows_ * ld);
         kernels_.code_rows(pair_.x, block_.ids, block_.first, block_.n, scratch_.get(), ld);
-        rows_ = scratch_.get(), stride_ = ld;
+        rows_ = scratch_.get(), stride_ = ld, ahead_ = 0;
     }
     // Signed queries enter an unsigned panel plus 128: q.x = (q + 128).x - 128 sum(x).
     if (shifted_) {
@@ -145,15 +145,16 @@ const uint32_t* Scan::panel_sums(const QueryTile& tile, int64_t p) {
     const int vectors = tile.vectors(p);
     const uint32_t* panel = tile.panel(p);
     auto* integers = reinterpret_cast<int32_t*>(raw_.get());
+    const int64_t ahead = p == 0 ? ahead_ : 0;
     if (family_ == Family::floats) {
         const auto kernel = estimate_.error == Estimate::Error::squared ? kernels_.square_tile : kernels_.dot_tile;
-        kernel(reinterpret_cast<const float*>(panel), vectors, pair_.x.dim, rows_, stride_, block_.n, p == 0 ? ahead_ : 0,
+        kernel(reinterpret_cast<const float*>(panel), vectors, pair_.x.dim, rows_, stride_, block_.n, ahead,
                reinterpret_cast<float*>(raw_.get()));
     } else if (family_ == Family::codes) {
-        kernels_.code_tile(panel, vectors, pair_.x.dim, rows_, stride_, block_.n, shifted_ ? code_sums_.get() : nullptr,
+        kernels_.code_tile(panel, vectors, pair_.x.dim, rows_, stride_, block_.n, ahead, shifted_ ? code_sums_.get() : nullptr,
                            tile.lane_start(p), integers);
     } else {
-        kernels_.bit_tile(panel, vectors, pair_.x.dim, rows_, stride_, block_.n, integers);
+        kernels_.bit_tile(panel, vectors, pair_.x.dim, rows_, stride_, block_.n, ahead, integers);
     }
     return raw_.get();
 }

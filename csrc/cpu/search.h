@@ -23,7 +23,8 @@ struct Hit {
 };
 
 // Queries are packed once into panels: `vectors` SIMD vectors of queries, for each element (or group of elements) in turn.
-// A tile kernel multiplies a panel with n rows of a corpus block and writes out[row * vectors * W + lane].
+// A tile kernel multiplies a panel with n rows of a corpus block and writes out[row * vectors * W + lane]; `ahead` bytes on lies
+// what to bring into the cache meanwhile, 0 for nothing.
 struct SearchKernels {
     int width;         // queries a vector holds, W
     int tile_vectors;  // vectors of the widest panel
@@ -42,9 +43,9 @@ struct SearchKernels {
 
     void (*dot_tile)(const float* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead, float* out);
     void (*square_tile)(const float* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead, float* out);
-    void (*code_tile)(const void* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, const int32_t* row_start,
-                      const int32_t* lane_start, int32_t* out);
-    void (*bit_tile)(const uint32_t* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int32_t* out);
+    void (*code_tile)(const void* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead,
+                      const int32_t* row_start, const int32_t* lane_start, int32_t* out);
+    void (*bit_tile)(const uint32_t* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead, int32_t* out);
 
     // One to eight queries against rows walked one after the other, out[query * n + row], and the rows' own squares.
     void (*dot_rows)(const float* q, int nq, int64_t ldq, const Rows& x, const int64_t* ids, int64_t first, int64_t n, float* out, float* squares);

@@ -80,18 +80,19 @@ struct BitWords {
 };
 
 // The last word of a row whose bytes do not fill it, without reading past them.
-inline simd::I tail_word(const char* p, int64_t bytes, uint32_t keep) {
+inline uint32_t tail_word(const char* p, int64_t bytes, uint32_t valid) {
     uint32_t word = 0;
     __builtin_memcpy(&word, p, bytes);
-    word &= keep;
-    return simd::broadcast32(&word);
+    return word & valid;
 }
 
 template <class Words, int R, int V>
-inline __attribute__((always_inline)) void word_tile(const char* panel, int64_t words, int64_t tail, uint32_t keep, const char* rows,
-                                                     int64_t stride, const int32_t* row_start, const int32_t* lane_start, int32_t* out) {
+inline __attribute__((always_inline)) void word_tile(const char* panel, int64_t words, int64_t tail, uint32_t valid, const char* rows,
+                                                     int64_t stride, int64_t ahead, const int32_t* row_start, const int32_t* lane_start, int32_t* out) {
     using namespace simd;
+    // Every loop over the accumulators is unrolled: one that is not makes gcc keep them all in memory.
     I acc[R][V];
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
         for (int v = 0; v < V; ++v)
             acc[r][v] = iadd(row_start ? iset1(row_start[r]) : izero(), lane_start ? iload(lane_start + v * W) : izero());
@@ -104,36 +105,46 @@ inline __attribute__((always_inline)) void word_tile(const char* panel, int64_t 
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
             const I a = broadcast32(row[r] + k);
-            for (int v = 0; v < V; ++v) acc[r][v] = Words::step(acc[r][v], b[v], a);
+            for (int v = 0; v < V; ++v) {
+                acc[r][v] = Words::step(acc[r][v], b[v], a);
+                keep(acc[r][v]);
+            }
         }
+        if (ahead && (k & 63) == 0)
+            for (int r = 0; r < R; ++r) prefetch(row[r] + k + ahead);
     }
-    if (tail)
+    if (tail) {
+        uint32_t last[R];
+        for (int r = 0; r < R; ++r) last[r] = tail_word(row[r] + words * 4, tail, valid);
+#pragma GCC unroll 16
         for (int r = 0; r < R; ++r)
             for (int v = 0; v < V; ++v)
-                acc[r][v] = Words::step(acc[r][v], iload(reinterpret_cast<const int32_t*>(p) + v * W), tail_word(row[r] + words * 4, tail, keep));
+                acc[r][v] = Words::step(acc[r][v], iload(reinterpret_cast<const int32_t*>(p) + v * W), broadcast32(last + r));
+    }
+#pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
         for (int v = 0; v < V; ++v) istore(out + (r * V + v) * W, acc[r][v]);
 }
 
 template <class Words, int V>
-inline void word_sweep(const void* panel, int64_t words, int64_t tail, uint32_t keep, const char* rows, int64_t stride, int64_t n,
+inline void word_sweep(const void* panel, int64_t words, int64_t tail, uint32_t valid, const char* rows, int64_t stride, int64_t n, int64_t ahead,
                        const int32_t* row_start, const int32_t* lane_start, int32_t* out) {
     constexpr int R = simd::tile_rows;
     const char* p = static_cast<const char*>(panel);
     int64_t i = 0;
     const auto start = [&] { return row_start ? row_start + i : nullptr; };
-    for (; i + R <= n; i += R) word_tile<Words, R, V>(p, words, tail, keep, rows + i * stride, stride, start(), lane_start, out + i * V * simd::W);
-    for (; i + 2 <= n; i += 2) word_tile<Words, 2, V>(p, words, tail, keep, rows + i * stride, stride, start(), lane_start, out + i * V * simd::W);
-    for (; i < n; ++i) word_tile<Words, 1, V>(p, words, tail, keep, rows + i * stride, stride, start(), lane_start, out + i * V * simd::W);
+    for (; i + R <= n; i += R) word_tile<Words, R, V>(p, words, tail, valid, rows + i * stride, stride, ahead, start(), lane_start, out + i * V * simd::W);
+    for (; i + 2 <= n; i += 2) word_tile<Words, 2, V>(p, words, tail, valid, rows + i * stride, stride, ahead, start(), lane_start, out + i * V * simd::W);
+    for (; i < n; ++i) word_tile<Words, 1, V>(p, words, tail, valid, rows + i * stride, stride, ahead, start(), lane_start, out + i * V * simd::W);
 }
 
-void code_tiles(const void* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, const int32_t* row_start,
-                const int32_t* lane_start, int32_t* out) {
+void code_tiles(const void* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead,
+                const int32_t* row_start, const int32_t* lane_start, int32_t* out) {
     const int64_t bytes = simd::dot_group == 4 ? dim : 2 * dim, words = bytes / 4, tail = bytes % 4;
     if (vectors == 1)
-        word_sweep<CodeWords, 1>(panel, words, tail, ~0u, rows, stride, n, row_start, lane_start, out);
+        word_sweep<CodeWords, 1>(panel, words, tail, ~0u, rows, stride, n, ahead, row_start, lane_start, out);
     else
-        word_sweep<CodeWords, simd::tile_vectors>(panel, words, tail, ~0u, rows, stride, n, row_start, lane_start, out);
+        word_sweep<CodeWords, simd::tile_vectors>(panel, words, tail, ~0u, rows, stride, n, ahead, row_start, lane_start, out);
 }
 
 // The valid bits of the last, partial word of a row of bits, most significant bit of each byte first.
@@ -145,12 +156,12 @@ inline uint32_t tail_bits(int64_t bits) {
     return word;
 }
 
-void bit_tiles(const uint32_t* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int32_t* out) {
+void bit_tiles(const uint32_t* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead, int32_t* out) {
     const int64_t words = dim / 32, bits = dim % 32, tail = (bits + 7) / 8;
     if (vectors == 1)
-        word_sweep<BitWords, 1>(panel, words, tail, tail_bits(bits), rows, stride, n, nullptr, nullptr, out);
+        word_sweep<BitWords, 1>(panel, words, tail, tail_bits(bits), rows, stride, n, ahead, nullptr, nullptr, out);
     else
-        word_sweep<BitWords, simd::tile_vectors>(panel, words, tail, tail_bits(bits), rows, stride, n, nullptr, nullptr, out);
+        word_sweep<BitWords, simd::tile_vectors>(panel, words, tail, tail_bits(bits), rows, stride, n, ahead, nullptr, nullptr, out);
 }
 
 // Hits of a tile. The common case, no lane at its threshold, costs one comparison a vector.
