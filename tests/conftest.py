@@ -11,11 +11,14 @@ from hypothesis import HealthCheck, settings
 
 from fastembed_core import dispatch
 
+# torch's threads otherwise spin while they wait, for milliseconds a call where cores are shared. Read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.pop("FASTEMBED_CORE_BACKEND", None)
+os.environ.pop("FASTEMBED_CORE_NUM_THREADS", None)
+
 # Hypothesis too draws the same examples in every run.
 settings.register_profile("seeded", derandomize=True, deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
 settings.load_profile("seeded")
-os.environ.pop("FASTEMBED_CORE_BACKEND", None)
-os.environ.pop("FASTEMBED_CORE_NUM_THREADS", None)
 
 
 @dataclass(frozen=True)

@@ -18,34 +18,37 @@ def candidates_of(q: int, n: int, c: int) -> np.ndarray:
     return cases.rng_of("candidates", q, n, c).integers(-1, n, (q, c))
 
 
-@pytest.mark.parametrize(("pairing", "metric"), cases.SCORED, ids=lambda p: str(p))
-def test_every_pair_and_metric(backend: str, pairing: cases.Pairing, metric: str) -> None:
-    for d in cases.FEW_DIMS:
-        queries, corpus = cases.operands(pairing, 5, 60, d)
-        ids = candidates_of(5, 60, 23)
-        for k in (None, 4):
-            expected = fc.rescore(queries, corpus, ids, k, metric=metric, backend="reference")
-            cases.assert_same(fc.rescore(queries, corpus, ids, k, metric=metric, backend=backend), expected, f"D={d} k={k}")
+@pytest.mark.parametrize("pairing", cases.PAIRINGS, ids=str)
+def test_every_pair_and_metric(backend: str, pairing: cases.Pairing) -> None:
+    for metric in pairing.metrics:
+        for d in cases.FEW_DIMS:
+            queries, corpus = cases.operands(pairing, 5, 60, d)
+            ids = candidates_of(5, 60, 23)
+            for k in (None, 4):
+                expected = fc.rescore(queries, corpus, ids, k, metric=metric, backend="reference")
+                cases.assert_same(fc.rescore(queries, corpus, ids, k, metric=metric, backend=backend), expected, f"D={d} k={k}")
 
 
 @pytest.mark.parametrize("values", cases.VALUES)
-@pytest.mark.parametrize(("pairing", "metric"), cases.FEW_SCORED, ids=lambda p: str(p))
-def test_every_kind_of_value(backend: str, pairing: cases.Pairing, metric: str, values: str) -> None:
-    for d in (1, 9, 64):
-        queries, corpus = cases.operands(pairing, 6, 61, d, values)
-        ids = candidates_of(6, 61, 30)
-        expected = fc.rescore(queries, corpus, ids, 20, metric=metric, backend="reference")
-        cases.assert_same(fc.rescore(queries, corpus, ids, 20, metric=metric, backend=backend), expected, f"{values} D={d}")
+@pytest.mark.parametrize("pairing", cases.FEW_PAIRINGS, ids=str)
+def test_every_kind_of_value(backend: str, pairing: cases.Pairing, values: str) -> None:
+    for metric in pairing.metrics:
+        for d in (1, 9, 64):
+            queries, corpus = cases.operands(pairing, 6, 61, d, values)
+            ids = candidates_of(6, 61, 30)
+            expected = fc.rescore(queries, corpus, ids, 20, metric=metric, backend="reference")
+            cases.assert_same(fc.rescore(queries, corpus, ids, 20, metric=metric, backend=backend), expected, f"{values} D={d}")
 
 
 @pytest.mark.parametrize(("q", "n", "d", "c", "k"), [(0, 5, 4, 3, 2), (3, 5, 4, 0, 2), (3, 5, 0, 3, 2), (3, 5, 4, 3, 0), (3, 5, 4, 3, 99), (2, 0, 4, 0, 1)])
-@pytest.mark.parametrize(("pairing", "metric"), cases.FEW_SCORED, ids=lambda p: str(p))
-def test_empty(backend: str, pairing: cases.Pairing, metric: str, q: int, n: int, d: int, c: int, k: int) -> None:
-    queries, corpus = cases.operands(pairing, q, n, d)
-    ids = candidates_of(q, max(n, 1), c)
-    expected = fc.rescore(queries, corpus, ids, k, metric=metric, backend="reference")
-    cases.assert_same(fc.rescore(queries, corpus, ids, k, metric=metric, backend=backend), expected)
-    assert expected[0].shape == (q, min(k, c))
+@pytest.mark.parametrize("pairing", cases.FEW_PAIRINGS, ids=str)
+def test_empty(backend: str, pairing: cases.Pairing, q: int, n: int, d: int, c: int, k: int) -> None:
+    for metric in pairing.metrics:
+        queries, corpus = cases.operands(pairing, q, n, d)
+        ids = candidates_of(q, max(n, 1), c)
+        expected = fc.rescore(queries, corpus, ids, k, metric=metric, backend="reference")
+        cases.assert_same(fc.rescore(queries, corpus, ids, k, metric=metric, backend=backend), expected)
+        assert expected[0].shape == (q, min(k, c))
 
 
 def test_no_candidates_in_an_empty_corpus(backend: str) -> None:
@@ -79,14 +82,15 @@ def test_many_candidates(backend: str) -> None:
 
 
 @pytest.mark.parametrize("layout", [*cases.LAYOUTS, "mapped"])
-@pytest.mark.parametrize(("pairing", "metric"), cases.FEW_SCORED, ids=lambda p: str(p))
-def test_layouts(backend: str, pairing: cases.Pairing, metric: str, layout: str, tmp_path: pathlib.Path) -> None:
-    queries, corpus = cases.operands(pairing, 4, 50, 33)
-    ids = candidates_of(4, 50, 9)
-    expected = fc.rescore(queries, corpus, ids, metric=metric, backend="reference")
-    change = (lambda x: cases.mapped(x, tmp_path)) if layout == "mapped" else cases.LAYOUTS[layout]
-    moved = cases.laid_out(corpus, change)
-    cases.assert_same(fc.rescore(queries, moved, ids, metric=metric, backend=backend), expected, layout)
+@pytest.mark.parametrize("pairing", cases.FEW_PAIRINGS, ids=str)
+def test_layouts(backend: str, pairing: cases.Pairing, layout: str, tmp_path: pathlib.Path) -> None:
+    for metric in pairing.metrics:
+        queries, corpus = cases.operands(pairing, 4, 50, 33)
+        ids = candidates_of(4, 50, 9)
+        expected = fc.rescore(queries, corpus, ids, metric=metric, backend="reference")
+        change = (lambda x: cases.mapped(x, tmp_path)) if layout == "mapped" else cases.LAYOUTS[layout]
+        moved = cases.laid_out(corpus, change)
+        cases.assert_same(fc.rescore(queries, moved, ids, metric=metric, backend=backend), expected, layout)
 
 
 def test_out_and_id_types(backend: str) -> None:

@@ -44,58 +44,64 @@ def check(result: np.ndarray, pairing: cases.Pairing, q: int, n: int, d: int, va
             assert_close(result, expected, oracle.values64(queries), oracle.values64(corpus), metric)
 
 
-@pytest.mark.parametrize(("pairing", "metric"), cases.SCORED, ids=lambda p: str(p))
-def test_every_pair_and_metric(backend: str, pairing: cases.Pairing, metric: str) -> None:
-    for d in cases.FEW_DIMS:
-        queries, corpus = cases.operands(pairing, 5, 70, d)
-        check(fc.similarity(queries, corpus, metric, backend=backend), pairing, 5, 70, d, "normal", metric)
+@pytest.mark.parametrize("pairing", cases.PAIRINGS, ids=str)
+def test_every_pair_and_metric(backend: str, pairing: cases.Pairing) -> None:
+    for metric in pairing.metrics:
+        for d in cases.FEW_DIMS:
+            queries, corpus = cases.operands(pairing, 5, 70, d)
+            check(fc.similarity(queries, corpus, metric, backend=backend), pairing, 5, 70, d, "normal", metric)
 
 
 @pytest.mark.parametrize("values", ["ties", "duplicates", "zero_rows", "nan", "inf", "subnormal", "offset", "near"])
-@pytest.mark.parametrize(("pairing", "metric"), cases.FEW_SCORED, ids=lambda p: str(p))
-def test_every_kind_of_value(backend: str, pairing: cases.Pairing, metric: str, values: str) -> None:
-    for d in (1, 9, 64):
-        queries, corpus = cases.operands(pairing, 6, 61, d, values)
-        check(fc.similarity(queries, corpus, metric, backend=backend), pairing, 6, 61, d, values, metric)
+@pytest.mark.parametrize("pairing", cases.FEW_PAIRINGS, ids=str)
+def test_every_kind_of_value(backend: str, pairing: cases.Pairing, values: str) -> None:
+    for metric in pairing.metrics:
+        for d in (1, 9, 64):
+            queries, corpus = cases.operands(pairing, 6, 61, d, values)
+            check(fc.similarity(queries, corpus, metric, backend=backend), pairing, 6, 61, d, values, metric)
 
 
 @pytest.mark.parametrize(("q", "n", "d"), [(0, 5, 4), (3, 0, 4), (0, 0, 4), (3, 5, 0), (1, 1, 1), (300, 300, 3)])
-@pytest.mark.parametrize(("pairing", "metric"), cases.FEW_SCORED, ids=lambda p: str(p))
-def test_shapes(backend: str, pairing: cases.Pairing, metric: str, q: int, n: int, d: int) -> None:
-    queries, corpus = cases.operands(pairing, q, n, d)
-    check(fc.similarity(queries, corpus, metric, backend=backend), pairing, q, n, d, "normal", metric)
+@pytest.mark.parametrize("pairing", cases.FEW_PAIRINGS, ids=str)
+def test_shapes(backend: str, pairing: cases.Pairing, q: int, n: int, d: int) -> None:
+    for metric in pairing.metrics:
+        queries, corpus = cases.operands(pairing, q, n, d)
+        check(fc.similarity(queries, corpus, metric, backend=backend), pairing, q, n, d, "normal", metric)
 
 
-@pytest.mark.parametrize(("pairing", "metric"), cases.FEW_SCORED, ids=lambda p: str(p))
-def test_the_same_however_it_is_cut(backend: str, pairing: cases.Pairing, metric: str) -> None:
+@pytest.mark.parametrize("pairing", cases.FEW_PAIRINGS, ids=str)
+def test_the_same_however_it_is_cut(backend: str, pairing: cases.Pairing) -> None:
     """Batch splits, on either side, change no bit."""
-    queries, corpus = cases.operands(pairing, 33, 77, 65)
-    whole = fc.similarity(queries, corpus, metric, backend=backend)
-    for i, j in ((0, 0), (5, 70), (32, 76)):
-        cases.assert_same(fc.similarity(queries[i : i + 1], corpus, metric, backend=backend), whole[i : i + 1])
-        cases.assert_same(fc.similarity(queries, corpus[j : j + 1], metric, backend=backend), whole[:, j : j + 1])
-        cases.assert_same(fc.similarity(queries[i:], corpus[: j + 1], metric, backend=backend), whole[i:, : j + 1])
+    for metric in pairing.metrics:
+        queries, corpus = cases.operands(pairing, 33, 77, 65)
+        whole = fc.similarity(queries, corpus, metric, backend=backend)
+        for i, j in ((0, 0), (5, 70), (32, 76)):
+            cases.assert_same(fc.similarity(queries[i : i + 1], corpus, metric, backend=backend), whole[i : i + 1])
+            cases.assert_same(fc.similarity(queries, corpus[j : j + 1], metric, backend=backend), whole[:, j : j + 1])
+            cases.assert_same(fc.similarity(queries[i:], corpus[: j + 1], metric, backend=backend), whole[i:, : j + 1])
 
 
 @pytest.mark.parametrize("layout", cases.LAYOUTS)
-@pytest.mark.parametrize(("pairing", "metric"), cases.FEW_SCORED, ids=lambda p: str(p))
-def test_layouts(backend: str, pairing: cases.Pairing, metric: str, layout: str) -> None:
-    queries, corpus = cases.operands(pairing, 4, 50, 33)
-    plain = fc.similarity(queries, corpus, metric, backend=backend)
-    moved = [cases.laid_out(x, cases.LAYOUTS[layout]) for x in (queries, corpus)]
-    cases.assert_same(fc.similarity(*moved, metric, backend=backend), plain, layout)
+@pytest.mark.parametrize("pairing", cases.FEW_PAIRINGS, ids=str)
+def test_layouts(backend: str, pairing: cases.Pairing, layout: str) -> None:
+    for metric in pairing.metrics:
+        queries, corpus = cases.operands(pairing, 4, 50, 33)
+        plain = fc.similarity(queries, corpus, metric, backend=backend)
+        moved = [cases.laid_out(x, cases.LAYOUTS[layout]) for x in (queries, corpus)]
+        cases.assert_same(fc.similarity(*moved, metric, backend=backend), plain, layout)
 
 
 @both
-@pytest.mark.parametrize(("pairing", "metric"), cases.SCORED, ids=lambda p: str(p))
-def test_paired_is_the_diagonal(backend: str, pairing: cases.Pairing, metric: str) -> None:
-    for d in (7, 33):
-        queries, corpus = cases.operands(pairing, 20, 20, d)
-        expected = np.diagonal(oracle.similarity(pairing, 20, 20, d, "normal", metric))
-        result = fc.similarity_paired(queries, corpus, metric, backend=backend)
-        assert (result.dtype, result.shape) == (expected.dtype, expected.shape)
-        tolerance = 0 if exact(expected, pairing, metric) else 1e-5 * np.abs(expected).max()
-        assert np.abs(result.astype(np.float64) - expected).max() <= tolerance
+@pytest.mark.parametrize("pairing", cases.PAIRINGS, ids=str)
+def test_paired_is_the_diagonal(backend: str, pairing: cases.Pairing) -> None:
+    for metric in pairing.metrics:
+        for d in (7, 33):
+            queries, corpus = cases.operands(pairing, 20, 20, d)
+            expected = np.diagonal(oracle.similarity(pairing, 20, 20, d, "normal", metric))
+            result = fc.similarity_paired(queries, corpus, metric, backend=backend)
+            assert (result.dtype, result.shape) == (expected.dtype, expected.shape)
+            tolerance = 0 if exact(expected, pairing, metric) else 1e-5 * np.abs(expected).max()
+            assert np.abs(result.astype(np.float64) - expected).max() <= tolerance
 
 
 @both

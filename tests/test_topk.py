@@ -24,25 +24,28 @@ def check(backend: str, pairing: cases.Pairing, q: int, n: int, d: int, values: 
     cases.assert_same(result, oracle.topk(pairing, q, n, d, values, k, metric), f"{pairing} {metric} {values} Q={q} N={n} D={d} k={k}")
 
 
-@pytest.mark.parametrize(("pairing", "metric"), cases.SCORED, ids=lambda p: str(p))
-def test_every_pair_and_metric(backend: str, pairing: cases.Pairing, metric: str) -> None:
-    for d in cases.FEW_DIMS:
-        check(backend, pairing, 5, 70, d, "normal", 7, metric)
-    check(backend, pairing, 3, 40, 33, "ties", 40, metric)
+@pytest.mark.parametrize("pairing", cases.PAIRINGS, ids=str)
+def test_every_pair_and_metric(backend: str, pairing: cases.Pairing) -> None:
+    for metric in pairing.metrics:
+        for d in cases.FEW_DIMS:
+            check(backend, pairing, 5, 70, d, "normal", 7, metric)
+        check(backend, pairing, 3, 40, 33, "ties", 40, metric)
 
 
-@pytest.mark.parametrize(("pairing", "metric"), cases.FEW_SCORED, ids=lambda p: str(p))
-def test_every_dimension(backend: str, pairing: cases.Pairing, metric: str) -> None:
-    for d in cases.DIMS:
-        check(backend, pairing, 3, 33, d, "normal", 5, metric)
+@pytest.mark.parametrize("pairing", cases.FEW_PAIRINGS, ids=str)
+def test_every_dimension(backend: str, pairing: cases.Pairing) -> None:
+    for metric in pairing.metrics:
+        for d in cases.DIMS:
+            check(backend, pairing, 3, 33, d, "normal", 5, metric)
 
 
 @pytest.mark.parametrize("values", cases.VALUES)
-@pytest.mark.parametrize(("pairing", "metric"), cases.FEW_SCORED, ids=lambda p: str(p))
-def test_every_kind_of_value(backend: str, pairing: cases.Pairing, metric: str, values: str) -> None:
-    for d in (1, 9, 64):
-        for k in (1, 6, 61):
-            check(backend, pairing, 6, 61, d, values, k, metric)
+@pytest.mark.parametrize("pairing", cases.FEW_PAIRINGS, ids=str)
+def test_every_kind_of_value(backend: str, pairing: cases.Pairing, values: str) -> None:
+    for metric in pairing.metrics:
+        for d in (1, 9, 64):
+            for k in (1, 6, 61):
+                check(backend, pairing, 6, 61, d, values, k, metric)
 
 
 @pytest.mark.parametrize("metric", cases.FLOAT_METRICS)
@@ -53,43 +56,47 @@ def test_corpus_of_many_blocks(backend: str, metric: str, values: str) -> None:
 
 
 @pytest.mark.parametrize(("q", "n", "d"), [(0, 5, 4), (3, 0, 4), (0, 0, 4), (3, 5, 0), (0, 5, 0), (1, 1, 1), (70, 1, 3), (1, 70, 3)])
-@pytest.mark.parametrize(("pairing", "metric"), cases.FEW_SCORED, ids=lambda p: str(p))
-def test_empty_and_single(backend: str, pairing: cases.Pairing, metric: str, q: int, n: int, d: int) -> None:
-    check(backend, pairing, q, n, d, "normal", 4, metric)
+@pytest.mark.parametrize("pairing", cases.FEW_PAIRINGS, ids=str)
+def test_empty_and_single(backend: str, pairing: cases.Pairing, q: int, n: int, d: int) -> None:
+    for metric in pairing.metrics:
+        check(backend, pairing, q, n, d, "normal", 4, metric)
 
 
-@pytest.mark.parametrize(("pairing", "metric"), cases.FEW_SCORED, ids=lambda p: str(p))
-def test_any_k(backend: str, pairing: cases.Pairing, metric: str) -> None:
-    for k in (0, 1, 2, 1025, 1499, 1500, 10**6, 2**62):
-        queries, corpus = cases.operands(pairing, 2, 1500, 16, "ties")
-        expected = oracle.topk(pairing, 2, 1500, 16, "ties", 1500, metric)
-        scores, indices = fc.topk(queries, corpus, k, metric=metric, backend=backend)
-        cases.assert_same((scores, indices), (expected[0][:, :k], expected[1][:, :k]), f"k={k}")
+@pytest.mark.parametrize("pairing", cases.FEW_PAIRINGS, ids=str)
+def test_any_k(backend: str, pairing: cases.Pairing) -> None:
+    for metric in pairing.metrics:
+        for k in (0, 1, 2, 1025, 1499, 1500, 10**6, 2**62):
+            queries, corpus = cases.operands(pairing, 2, 1500, 16, "ties")
+            expected = oracle.topk(pairing, 2, 1500, 16, "ties", 1500, metric)
+            scores, indices = fc.topk(queries, corpus, k, metric=metric, backend=backend)
+            cases.assert_same((scores, indices), (expected[0][:, :k], expected[1][:, :k]), f"k={k}")
 
 
-@pytest.mark.parametrize(("pairing", "metric"), cases.FEW_SCORED, ids=lambda p: str(p))
-def test_masks(backend: str, pairing: cases.Pairing, metric: str) -> None:
-    q, n = 5, 203
-    queries, corpus = cases.operands(pairing, q, n, 17, "nan" if pairing.corpus in cases.FLOATS else "ties")
-    for name, mask in cases.masks(q, n, cases.rng_of("masks", pairing)):
-        for k in (1, 10, n):
-            expected = fc.topk(queries, corpus, k, metric=metric, mask=mask, backend="reference")
-            cases.assert_same(fc.topk(queries, corpus, k, metric=metric, mask=mask, backend=backend), expected, f"mask {name} k={k}")
+@pytest.mark.parametrize("pairing", cases.FEW_PAIRINGS, ids=str)
+def test_masks(backend: str, pairing: cases.Pairing) -> None:
+    for metric in pairing.metrics:
+        q, n = 5, 203
+        queries, corpus = cases.operands(pairing, q, n, 17, "nan" if pairing.corpus in cases.FLOATS else "ties")
+        for name, mask in cases.masks(q, n, cases.rng_of("masks", pairing)):
+            for k in (1, 10, n):
+                expected = fc.topk(queries, corpus, k, metric=metric, mask=mask, backend="reference")
+                cases.assert_same(fc.topk(queries, corpus, k, metric=metric, mask=mask, backend=backend), expected, f"mask {name} k={k}")
 
 
-@pytest.mark.parametrize(("pairing", "metric"), cases.FEW_SCORED, ids=lambda p: str(p))
-def test_excludes(backend: str, pairing: cases.Pairing, metric: str) -> None:
-    q, n = 6, 90
-    queries, corpus = cases.operands(pairing, q, n, 12, "ties")
-    rng = cases.rng_of("exclude")
-    own = rng.integers(-1, n, (q, 30))
-    own[0] = -1
-    mask = rng.random((q, n)) < 0.5
-    for exclude in ("self", own[:, 0], own, own.astype(np.int32), np.empty((q, 0), np.int64)):
-        for k in (1, 8, n):
-            expected = fc.topk(queries, corpus, k, metric=metric, exclude=exclude, mask=mask, backend="reference")
-            result = fc.topk(queries, corpus, k, metric=metric, exclude=exclude, mask=mask, backend=backend)
-            cases.assert_same(result, expected, f"exclude {exclude!r} k={k}")
+@pytest.mark.parametrize("pairing", cases.FEW_PAIRINGS, ids=str)
+def test_excludes(backend: str, pairing: cases.Pairing) -> None:
+    for metric in pairing.metrics:
+        q, n = 6, 90
+        queries, corpus = cases.operands(pairing, q, n, 12, "ties")
+        rng = cases.rng_of("exclude")
+        own = rng.integers(-1, n, (q, 30))
+        own[0] = -1
+        mask = rng.random((q, n)) < 0.5
+        for exclude in ("self", own[:, 0], own, own.astype(np.int32), np.empty((q, 0), np.int64)):
+            for k in (1, 8, n):
+                expected = fc.topk(queries, corpus, k, metric=metric, exclude=exclude, mask=mask, backend="reference")
+                result = fc.topk(queries, corpus, k, metric=metric, exclude=exclude, mask=mask, backend=backend)
+                cases.assert_same(result, expected, f"exclude {exclude!r} k={k}")
 
 
 def test_self_finds_the_second_best(backend: str) -> None:
@@ -159,18 +166,19 @@ def test_minus_zero_becomes_zero(backend: str) -> None:
 
 
 @pytest.mark.parametrize("layout", [*cases.LAYOUTS, "fortran queries", "mapped"])
-@pytest.mark.parametrize(("pairing", "metric"), cases.FEW_SCORED, ids=lambda p: str(p))
-def test_layouts(backend: str, pairing: cases.Pairing, metric: str, layout: str, tmp_path: pathlib.Path) -> None:
-    for d in (7, 33):
-        queries, corpus = cases.operands(pairing, 4, 50, d)
-        expected = oracle.topk(pairing, 4, 50, d, "normal", 6, metric)
-        if layout == "mapped":
-            corpus = cases.laid_out(corpus, lambda x: cases.mapped(x, tmp_path))
-        elif layout == "fortran queries":
-            queries = cases.laid_out(queries, cases.fortran)
-        else:
-            queries, corpus = (cases.laid_out(x, cases.LAYOUTS[layout]) for x in (queries, corpus))
-        cases.assert_same(fc.topk(queries, corpus, 6, metric=metric, backend=backend), expected, f"{layout} D={d}")
+@pytest.mark.parametrize("pairing", cases.FEW_PAIRINGS, ids=str)
+def test_layouts(backend: str, pairing: cases.Pairing, layout: str, tmp_path: pathlib.Path) -> None:
+    for metric in pairing.metrics:
+        for d in (7, 33):
+            queries, corpus = cases.operands(pairing, 4, 50, d)
+            expected = oracle.topk(pairing, 4, 50, d, "normal", 6, metric)
+            if layout == "mapped":
+                corpus = cases.laid_out(corpus, lambda x: cases.mapped(x, tmp_path))
+            elif layout == "fortran queries":
+                queries = cases.laid_out(queries, cases.fortran)
+            else:
+                queries, corpus = (cases.laid_out(x, cases.LAYOUTS[layout]) for x in (queries, corpus))
+            cases.assert_same(fc.topk(queries, corpus, 6, metric=metric, backend=backend), expected, f"{layout} D={d}")
 
 
 def test_one_row_repeated_by_a_zero_stride(backend: str) -> None:

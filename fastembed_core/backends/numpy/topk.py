@@ -8,6 +8,7 @@ import numpy as np
 
 from ...arrays import Mask, Rows
 from ...ops.scores import Score
+from ._allowed import Allowed
 from ._best import EMPTY, NAN, Best, keys_of, scores_of
 from ._canonical import is_exact, pair_scores
 from ._dense import Dense, centre_of
@@ -33,38 +34,6 @@ def topk(q: Rows, x: Rows, k: int, score: Score, mask: Mask | None, exclude: np.
         work(queries, best)
         scores[at], rows[at] = scores_of(best.keys, score), best.rows
     return scores, rows
-
-
-class Allowed:
-    """Which rows each query may return, block by block."""
-
-    def __init__(self, mask: Mask | None, exclude: np.ndarray | None, n: int) -> None:
-        self.mask, self.exclude, self.n = mask, exclude, n
-
-    def blocks(self, m: int) -> Iterator[np.ndarray]:
-        """Row numbers, about m at a time, of the rows that a shared mask allows."""
-        for lo in range(0, self.n, m):
-            rows = np.arange(lo, min(lo + m, self.n))
-            if self.mask is not None and self.mask.shared:
-                rows = rows[self.mask.block(slice(0, 1), lo, lo + len(rows))[0]]
-            if len(rows):
-                yield rows
-
-    def among(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray | None:
-        """bool (t, m): the rows of a block that each query's own mask and excludes allow; None where all are."""
-        allowed = None
-        if self.mask is not None and not self.mask.shared:
-            at, lo, hi = span(queries), int(rows[0]), int(rows[-1]) + 1
-            tiles = [at] if isinstance(at, slice) else [slice(i, i + 1) for i in queries]
-            allowed = np.concatenate([self.mask.block(tile, lo, hi) for tile in tiles])
-        if self.exclude is not None and self.exclude.size:
-            ids = self.exclude[queries]
-            at = np.minimum(np.searchsorted(rows, ids), len(rows) - 1)
-            i, e = np.nonzero(rows[at] == ids)
-            if len(i):
-                allowed = np.ones((len(queries), len(rows)), bool) if allowed is None else allowed
-                allowed[i, at[i, e]] = False
-        return allowed
 
 
 class Search:
