@@ -7,6 +7,9 @@
 namespace fec {
 namespace test {
 
+void check_search();
+void check_topk();
+
 void vocabulary_scalar();
 #if defined(__x86_64__)
 void vocabulary_avx2();
@@ -47,6 +50,8 @@ int main() {
             continue;
         }
         level.vocabulary();
+        fec::test::check_search();
+        fec::test::check_topk();
         ok &= fec::test::report(name);
     }
     return ok ? 0 : 1;
