@@ -92,8 +92,8 @@ void trouble(const Operand& x) {
 
 void check_topk() {
     constexpr int64_t n = 420;  // enough that the largest case is worth threads
-    for (const int64_t queries : {1, 3, 37}) {
-        for (const int64_t dim : {7, 64, 131}) {
+    for (const int64_t queries : {1, 6, 37}) {
+        for (const int64_t dim : {7, 131}) {
             const Operand q(Kind::f32, queries, dim, 1);
             for (const Metric metric : {Metric::cosine, Metric::ip, Metric::l2, Metric::sqeuclidean}) {
                 for (const Kind kind : {Kind::f32, Kind::f16, Kind::bf16, Kind::f64, Kind::i8, Kind::i4}) {
