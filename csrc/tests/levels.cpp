@@ -1,5 +1,7 @@
-// Every instruction set of this build that this machine runs, against plain loops, without Python. Exits 1 where one differs.
+// Every instruction set of this build that this machine runs, or the one named, against plain loops, without Python.
+// Exits 1 where one differs.
 #include <cstdio>
+#include <cstring>
 
 #include "../cpu/dispatch.h"
 #include "check.h"
@@ -41,10 +43,11 @@ const Level levels[] = {
 }  // namespace test
 }  // namespace fec
 
-int main() {
+int main(int count, char** names) {
     bool ok = true;
     for (const auto& level : fec::test::levels) {
         const char* name = fec::isa_names[static_cast<int>(level.isa)];
+        if (count > 1 && std::strcmp(names[1], name)) continue;
         if (!fec::select_isa(level.isa)) {
             std::printf("%s: compiled, not run: this machine has no such instructions\n", name);
             continue;
