@@ -22,7 +22,8 @@ struct Rows {
     const float* ranges;  // minimum[dim] then step[dim], or null: the value is float32(step * u + minimum)
     uint8_t flip;         // 0x80 where stored bytes of bits are xor'ed with it
 
-    const char* row(int64_t i) const { return data + i * stride; }
+    // Always inlined: a copy compiled for one instruction set must not serve the whole program.
+    __attribute__((always_inline)) const char* row(int64_t i) const { return data + i * stride; }
 };
 
 // Called by the calling thread about every 50 ms of a long call; true asks to stop (a pending signal).

@@ -1,11 +1,16 @@
-// Every instruction set of this build that this machine runs, against plain loops, without Python. Exits 1 where one differs.
+// Every instruction set of this build that this machine runs, or the one named, against plain loops, without Python.
+// Exits 1 where one differs.
 #include <cstdio>
+#include <cstring>
 
 #include "../cpu/dispatch.h"
 #include "check.h"
 
 namespace fec {
 namespace test {
+
+void check_search();
+void check_topk();
 
 void vocabulary_scalar();
 #if defined(__x86_64__)
@@ -38,15 +43,18 @@ const Level levels[] = {
 }  // namespace test
 }  // namespace fec
 
-int main() {
+int main(int count, char** names) {
     bool ok = true;
     for (const auto& level : fec::test::levels) {
         const char* name = fec::isa_names[static_cast<int>(level.isa)];
+        if (count > 1 && std::strcmp(names[1], name)) continue;
         if (!fec::select_isa(level.isa)) {
             std::printf("%s: compiled, not run: this machine has no such instructions\n", name);
             continue;
         }
         level.vocabulary();
+        fec::test::check_search();
+        fec::test::check_topk();
         ok &= fec::test::report(name);
     }
     return ok ? 0 : 1;

@@ -239,67 +239,126 @@ void check_float64() {
     }
 }
 
-// Integers: the dot product's groups, the bits that differ, and the lanes themselves.
-void check_integers() {
-    constexpr int bytes = 4 * W;
-    for (int64_t i = 0; i < 8192; ++i) {
-        uint8_t a[bytes], b[bytes];
-        int32_t start[W], words_a[W], words_b[W], got[W];
-        for (int j = 0; j < bytes; ++j) {
-            a[j] = i == 0 ? 0x80 : static_cast<uint8_t>(random_bits());  // -128 x -128 first
-            b[j] = i == 0 ? 0x80 : static_cast<uint8_t>(random_bits());
-        }
-        for (int j = 0; j < W; ++j) start[j] = static_cast<int32_t>(random_bits()) / 4;
-        __builtin_memcpy(words_a, a, bytes);
-        __builtin_memcpy(words_b, b, bytes);
-        const auto stored = [&](I v) { __builtin_memcpy(got, &v, sizeof got); };
+// `count` random bytes in [low, high]; the first time all lowest, then all highest.
+template <class T>
+void fill(T* out, int count, int time, int low, int high) {
+    for (int j = 0; j < count; ++j)
+        out[j] = static_cast<T>(time == 0   ? low
+                                : time == 1 ? high
+                                            : low + static_cast<int>(random_bits() % static_cast<uint32_t>(high - low + 1)));
+}
 
-        stored(simd::hamming(simd::iload(start), simd::iload(words_a), simd::iload(words_b)));
-        for (int j = 0; j < W; ++j)
-            expect("hamming", i, static_cast<uint32_t>(got[j]),
-                   static_cast<uint32_t>(start[j] + __builtin_popcount(static_cast<uint32_t>(words_a[j] ^ words_b[j]))));
+void expect_lanes(const char* what, int64_t place, I got, const int32_t* want) {
+    int32_t lanes[W];
+    simd::istore(lanes, got);
+    for (int j = 0; j < W; ++j) expect(what, place, static_cast<uint32_t>(lanes[j]), static_cast<uint32_t>(want[j]));
+}
 
-        int16_t panel16[2 * W], row16[2 * W];
-        for (int j = 0; j < 2 * W; ++j) {
-            panel16[j] = simd::dot_unsigned_panel ? a[j] : static_cast<int8_t>(a[j]);
-            row16[j] = static_cast<int8_t>(b[j]);
-        }
-        int32_t want[W];
-        for (int j = 0; j < W; ++j) {
-            want[j] = start[j];
-            for (int g = 0; g < simd::dot_group; ++g) {
-                const int at = simd::dot_group * j + g;
-                want[j] += simd::dot_group == 2
-                               ? panel16[at] * row16[at]
-                               : (simd::dot_unsigned_panel ? a[at] : static_cast<int8_t>(a[at])) * static_cast<int8_t>(b[at]);
+template <class T>
+I words_of(const T* p) {
+    static_assert(sizeof(I) == 4 * W, "");
+    I v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
+}
+
+// What a lane of `dot` multiplies: 4 bytes, the panel's unsigned or not, or 2 int16.
+template <int G, bool Unsigned>
+struct Element {
+    using A = int16_t;
+    using B = int16_t;
+};
+template <>
+struct Element<4, true> {
+    using A = uint8_t;
+    using B = int8_t;
+};
+template <>
+struct Element<4, false> {
+    using A = int8_t;
+    using B = int8_t;
+};
+
+// Products of bytes, G of them in each 32-bit lane, added to it.
+template <int G, class A, class B, class Op>
+void check_products(const char* what, int time, int low, int high, Op op) {
+    A a[G * W];
+    B b[G * W];
+    int32_t start[W], want[W];
+    fill(a, G * W, time, low, high);
+    fill(b, G * W, time % 4, -128, 127);
+    for (int j = 0; j < W; ++j) {
+        want[j] = start[j] = static_cast<int32_t>(random_bits()) / 4;
+        for (int g = 0; g < G; ++g) want[j] += a[G * j + g] * b[G * j + g];
+    }
+    expect_lanes(what, time, op(simd::iload(start), words_of(a), words_of(b)), want);
+}
+
+void check_dots() {
+    using Panel = Element<simd::dot_group, simd::dot_unsigned_panel>;
+    for (int time = 0; time < 4096; ++time) {
+        constexpr int low = simd::dot_unsigned_panel ? 0 : -128, high = simd::dot_unsigned_panel ? 255 : 127;
+        check_products<simd::dot_group, Panel::A, Panel::B>("dot", time, low, high, simd::dot);
+        check_products<2, int16_t, int16_t>("madd16", time, -255, 255, simd::madd16);
+        check_products<4, uint8_t, int8_t>("dot_u7", time, 0, 127, simd::dot_u7);
+
+        // As many steps as narrow sums can hold: 8 pairs of products of 15 and a byte, 32 counts of 4 bits.
+        int32_t total[W] = {}, counts[W] = {};
+        I pairs = simd::izero(), bytes = simd::izero();
+        for (int step = 0; step < 32; ++step) {
+            uint8_t u[4 * W], n[4 * W];
+            int8_t s[4 * W];
+            fill(u, 4 * W, time + 1, 0, 15);
+            fill(s, 4 * W, time, -128, 127);
+            fill(n, 4 * W, time, 0, 15);
+            if (step < 8) pairs = simd::dot_u4(pairs, words_of(u), words_of(s));
+            bytes = simd::nibble_hamming(bytes, words_of(u), words_of(n));
+            for (int j = 0; j < 4 * W; ++j) {
+                if (step < 8) total[j / 4] += u[j] * s[j];
+                counts[j / 4] += __builtin_popcount(static_cast<unsigned>(u[j] ^ n[j]));
             }
         }
-        I panel, row;
-        __builtin_memcpy(&panel, simd::dot_group == 2 ? static_cast<const void*>(panel16) : a, sizeof panel);
-        __builtin_memcpy(&row, simd::dot_group == 2 ? static_cast<const void*>(row16) : b, sizeof row);
-        stored(simd::dot(simd::iload(start), panel, row));
-        for (int j = 0; j < W; ++j) expect("dot", i, static_cast<uint32_t>(got[j]), static_cast<uint32_t>(want[j]));
+        expect_lanes("dot_u4", time, simd::add_pairs(simd::izero(), pairs), total);
+        expect_lanes("nibble_hamming", time, simd::add_bytes(simd::izero(), bytes), counts);
+    }
+}
 
-        stored(simd::iadd(simd::iload(start), simd::iset1(words_a[0])));
+template <class T>
+void check_widen16(const char* what) {
+    for (int first = 0; first < 256; first += 2 * W) {
+        T* p = static_cast<T*>(guarded(0, 2 * W));
+        for (int j = 0; j < 2 * W; ++j) p[j] = static_cast<T>(first + j);
+        int16_t got[2 * W];
+        simd::istore(got, simd::widen16(p));
+        for (int j = 0; j < 2 * W; ++j) expect(what, first + j, static_cast<uint16_t>(got[j]), static_cast<uint16_t>(p[j]));
+    }
+}
+
+void check_lanes() {
+    for (int64_t i = 0; i < 4096; ++i) {
+        int32_t a[W], b[W], sum[W], either[W], every[W], bits[W];
         int64_t total = 0;
         for (int j = 0; j < W; ++j) {
-            total += words_b[j] / W;
-            expect("iadd", i, static_cast<uint32_t>(got[j]), static_cast<uint32_t>(start[j]) + static_cast<uint32_t>(words_a[0]));
-            words_b[j] /= W;
+            a[j] = static_cast<int32_t>(random_bits()) / W;
+            b[j] = static_cast<int32_t>(random_bits()) / W;
+            sum[j] = a[j] + b[0];
+            either[j] = a[j] | b[j];
+            bits[j] = a[j] + __builtin_popcount(static_cast<uint32_t>(a[j] ^ b[j]));
+            total += a[j];
         }
-        expect("isum", i, static_cast<uint32_t>(simd::isum(simd::iload(words_b))), static_cast<uint32_t>(total));
-        stored(simd::broadcast32(a + 1));
-        int32_t word;
-        __builtin_memcpy(&word, a + 1, 4);
-        for (int j = 0; j < W; ++j) expect("broadcast32", i, static_cast<uint32_t>(got[j]), static_cast<uint32_t>(word));
+        expect_lanes("iadd", i, simd::iadd(simd::iload(a), simd::iset1(b[0])), sum);
+        expect_lanes("ior", i, simd::ior(simd::iload(a), simd::iload(b)), either);
+        expect_lanes("hamming", i, simd::hamming(simd::iload(a), simd::iload(a), simd::iload(b)), bits);
+        expect("isum", i, static_cast<uint32_t>(simd::isum(simd::iload(a))), static_cast<uint32_t>(total));
+        const char* odd = reinterpret_cast<const char*>(a) + 1;
+        for (int32_t& one : every) __builtin_memcpy(&one, odd, 4);
+        expect_lanes("broadcast32", i, simd::broadcast32(odd), every);
         float floats[W];
-        simd::store(floats, simd::to_float(simd::iload(words_a)));
-        for (int j = 0; j < W; ++j) expect_same("to_float", i, floats[j], static_cast<float>(words_a[j]));
+        simd::store(floats, simd::to_float(simd::iload(a)));
+        for (int j = 0; j < W; ++j) expect_same("to_float", i, floats[j], static_cast<float>(a[j]));
     }
-    I none = simd::izero();
-    int32_t zeros[W];
-    __builtin_memcpy(zeros, &none, sizeof zeros);
-    for (int j = 0; j < W; ++j) expect("izero", j, static_cast<uint32_t>(zeros[j]), 0);
+    const int32_t zeros[W] = {};
+    expect_lanes("izero", 0, simd::izero(), zeros);
 }
 
 template <class T>
@@ -339,7 +398,10 @@ void FEC_CHECK() {
     check_arithmetic();
     check_rounding_and_sums();
     check_float64();
-    check_integers();
+    check_lanes();
+    check_dots();
+    check_widen16<int8_t>("widen16 int8");
+    check_widen16<uint8_t>("widen16 uint8");
 }
 
 }  // namespace test

@@ -128,16 +128,35 @@ inline I iset1(int32_t v) { return vdupq_n_s32(v); }
 inline F to_float(I v) { return vcvtq_f32_s32(v); }
 inline int isum(I v) { return vaddvq_s32(v); }
 
+inline I widen16(const int8_t* p) { return vreinterpretq_s32_s16(vmovl_s8(at<int8x8_t>(p))); }
+inline I widen16(const uint8_t* p) { return vreinterpretq_s32_u16(vmovl_u8(at<uint8x8_t>(p))); }
+inline I madd16(I acc, I a, I b) {
+    const int16x8_t x = vreinterpretq_s16_s32(a), y = vreinterpretq_s16_s32(b);
+    return vaddq_s32(acc, vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y)));
+}
+inline void istore(void* p, I v) { put(p, v); }
+
 constexpr bool dot_unsigned_panel = false;
 constexpr int dot_group = 2;
-inline I dot(I acc, I panel, I row) {
-    const int16x8_t a = vreinterpretq_s16_s32(panel), b = vreinterpretq_s16_s32(row);
-    return vaddq_s32(acc, vpaddq_s32(vmull_s16(vget_low_s16(a), vget_low_s16(b)), vmull_high_s16(a, b)));
+inline I dot(I acc, I panel, I row) { return madd16(acc, panel, row); }
+inline I add_bytes(I acc, I bytes) {
+    return vreinterpretq_s32_u32(vpadalq_u16(vreinterpretq_u32_s32(acc), vpaddlq_u8(vreinterpretq_u8_s32(bytes))));
 }
-inline I hamming(I acc, I a, I b) {
-    const uint8x16_t counts = vcntq_u8(vreinterpretq_u8_s32(veorq_s32(a, b)));
-    return vreinterpretq_s32_u32(vpadalq_u16(vreinterpretq_u32_s32(acc), vpaddlq_u8(counts)));
+inline I nibble_hamming(I bytes, I a, I b) {
+    return vreinterpretq_s32_u8(vaddq_u8(vreinterpretq_u8_s32(bytes), vcntq_u8(vreinterpretq_u8_s32(veorq_s32(a, b)))));
 }
+inline I hamming(I acc, I a, I b) { return add_bytes(acc, nibble_hamming(izero(), a, b)); }  // vcnt counts whole bytes
+inline I dot_u4(I pairs, I u, I s) {
+    const int8x16_t x = vreinterpretq_s8_s32(u), y = vreinterpretq_s8_s32(s);
+    const int16x8_t sums = vpaddq_s16(vmull_s8(vget_low_s8(x), vget_low_s8(y)), vmull_high_s8(x, y));
+    return vreinterpretq_s32_s16(vaddq_s16(vreinterpretq_s16_s32(pairs), sums));
+}
+inline I add_pairs(I acc, I pairs) { return vpadalq_s16(acc, vreinterpretq_s16_s32(pairs)); }
+inline I dot_u7(I acc, I u, I s) { return add_pairs(acc, dot_u4(izero(), u, s)); }  // two products of 127 * 128 fit int16
+inline I ior(I a, I b) { return vorrq_s32(a, b); }
+inline void keep(F& v) { asm volatile("" : "+w"(v)); }
+inline void keep(I& v) { asm volatile("" : "+w"(v)); }
+inline void fence() {}  // stream() stores as any other store does
 inline I broadcast32(const void* p) { return vdupq_n_s32(at<int32_t>(p)); }
 inline void prefetch(const void* p) { __builtin_prefetch(p); }
 
