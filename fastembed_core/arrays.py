@@ -66,13 +66,22 @@ def intake(x: Any, name: str) -> tuple[Any, str, Origin]:
     Raises TypeError for what is no array, and ValueError for a foreign byte order in data too large to copy silently.
     """
     if isinstance(x, np.ndarray):
-        name = dtype_name(x.dtype)
-        return (x.view(np.uint16) if name == "bfloat16" else x), name, NUMPY
+        if type(x) is not np.ndarray:
+            x = _plain_array(x, name)
+        dtype = dtype_name(x.dtype)
+        return (x.view(np.uint16) if dtype == "bfloat16" else x), dtype, NUMPY
     if is_torch(x):
         return _from_torch(x, name)
     if hasattr(x, "__dlpack__"):
         return _from_dlpack(x, name)
     raise TypeError(f"{name}: got {type(x).__name__}, expected a numpy, torch or DLPack array")
+
+
+def _plain_array(x: np.ndarray, name: str) -> np.ndarray:
+    """A memory map or a matrix as the array it is."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{name}: got a masked array, whose mask would be lost, expected a plain one")
+    return np.asarray(x)
 
 
 def _from_torch(x: Any, name: str) -> tuple[Any, str, Origin]:
@@ -114,17 +123,21 @@ def to_host(x: Any, name: str) -> np.ndarray:
     return data if isinstance(data, np.ndarray) else data.detach().cpu().numpy()
 
 
+class _Memory:
+    """The memory of an array, offered as writable: torch warns at every read-only one, and warnings are not thread-safe."""
+
+    def __init__(self, x: np.ndarray) -> None:
+        self._owner = x
+        self.__array_interface__ = x.__array_interface__ | {"data": (x.ctypes.data, False)}
+
+
 def from_host(x: np.ndarray) -> Any:
     """A torch CPU tensor over the same memory (read-only arrays included: the cells never write to inputs)."""
-    import warnings
-
     import torch
 
     if not x.dtype.isnative or any(s < 0 or s % x.itemsize for s in x.strides):
         x = np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("="))  # torch has no such views
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(x)
+    return torch.from_numpy(x if x.flags.writeable else np.asarray(_Memory(x)))
 
 
 def to_device(x: np.ndarray | None, device: str) -> Any:
@@ -240,10 +253,8 @@ class Mask:
         return self.data.ndim == 1
 
     def block(self, q: slice, lo: int, hi: int) -> np.ndarray:
-        """bool (q or 1, hi - lo) on the host: the mask of queries q over rows lo to hi."""
+        """bool (q or 1, hi - lo): a host mask of queries q over rows lo to hi."""
         data = self.data[None] if self.shared else self.data[q]
-        if not isinstance(data, np.ndarray):
-            data = data.cpu().numpy()
         if not self.packed:
             return data[:, lo:hi]
         first = lo // 8
@@ -251,11 +262,13 @@ class Mask:
         return bits[:, lo - first * 8 : hi - first * 8].view(bool)
 
 
-def mask_of(mask: Any, q: int, n: int) -> Mask | None:
-    """The checked mask: bool (N,) or (Q, N), or uint8 bits packed little-endian along the last axis."""
+def mask_of(mask: Any, q: int, n: int, device: str) -> Mask | None:
+    """The checked mask: bool (N,) or (Q, N), or uint8 bits packed little-endian along the last axis; on the host or on `device`."""
     if mask is None:
         return None
-    data, dtype, _ = intake(mask, "mask")
+    data, dtype, origin = intake(mask, "mask")
+    if origin.device not in ("cpu", device):
+        raise ValueError(f"mask: got an array on {origin.device}, expected {device} as the queries")
     width = {"bool": n, "uint8": (n + 7) // 8}.get(dtype)
     if width is None:
         raise TypeError(f"mask: got {dtype}, expected bool, or uint8 with packed little-endian bits")
@@ -269,11 +282,10 @@ def ids_of(x: Any, name: str, n: int) -> np.ndarray:
     ids = to_host(x, name)
     if ids.dtype.kind not in "iu":
         raise TypeError(f"{name}: got {ids.dtype.name}, expected int64 row numbers, -1 for none")
-    ids = np.ascontiguousarray(ids, dtype=np.int64)
     if ids.size and (ids.min() < -1 or ids.max() >= n):
         bad = ids[(ids < -1) | (ids >= n)][0]
         raise ValueError(f"{name}: got row {bad}, expected -1 to {n - 1}")
-    return ids
+    return np.ascontiguousarray(ids, dtype=np.int64)
 
 
 def exclude_of(exclude: Any, q: int, n: int) -> np.ndarray | None:

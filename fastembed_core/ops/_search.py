@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import Origin, Rows, dtype_name, is_torch, rows_of
-from .scores import Score, metric_for, score_of
+from ..metrics import canonical_name
+from .scores import Score, default_metric, score_of
 
 
 class Pair(NamedTuple):
@@ -23,16 +24,17 @@ class Pair(NamedTuple):
 
 def pair(queries: Any, corpus: Any, metric: str | None, names: tuple[str, str] = ("queries", "corpus")) -> Pair:
     """Validate two operands of a search under a metric."""
-    name = metric_for(metric, queries, corpus)
+    name = None if metric is None else canonical_name(metric)
     q, origin = rows_of(queries, names[0], name, copy_inner=True)
     x, x_origin = rows_of(corpus, names[1], name)
     if origin.device != x_origin.device:
         raise ValueError(f"{names[1]}: got an array on {x_origin.device}, expected {origin.device} as {names[0]}")
     if q.kind == x.kind == "bits" and q.flip != x.flip and "Codes" not in (type(queries).__name__, type(corpus).__name__):
         raise TypeError(f"{names[1]}: got {corpus.dtype} bits against {queries.dtype} bits, expected one dtype on both sides, or Codes")
-    score = score_of(q, x, name, names)
-    grad = _tracked(q) or _tracked(x)
-    return Pair(q, x, score, origin, origin.device, grad)
+    score = score_of(q, x, name or default_metric(q, x), names)
+    if _tracked(x) and not _tracked(q):
+        origin = x_origin  # a gradient flows back into the corpus, whatever the queries are
+    return Pair(q, x, score, origin, origin.device, _tracked(q) or _tracked(x))
 
 
 def _tracked(rows: Rows) -> bool:
@@ -49,7 +51,7 @@ def k_of(k: Any, name: str = "k") -> int:
     return k
 
 
-def outputs_of(out: Any, specs: tuple[tuple[tuple[int, ...], np.dtype], ...]) -> tuple[Any, ...] | None:
+def outputs_of(out: Any, p: Pair, specs: tuple[tuple[tuple[int, ...], np.dtype], ...]) -> tuple[Any, ...] | None:
     """The checked `out=` arrays, one for each (shape, dtype)."""
     if out is None:
         return None
@@ -57,11 +59,18 @@ def outputs_of(out: Any, specs: tuple[tuple[tuple[int, ...], np.dtype], ...]) ->
     if len(arrays) != len(specs):
         raise ValueError(f"out: got {len(arrays)} arrays, expected {len(specs)}")
     for array, (shape, dtype) in zip(arrays, specs, strict=True):
-        name = dtype_name(array.dtype) if hasattr(array, "dtype") else type(array).__name__
+        if not isinstance(array, np.ndarray) and not is_torch(array):
+            raise TypeError(f"out: got {type(array).__name__}, expected a numpy array or a torch tensor")
+        name = dtype_name(array.dtype)
         if name != dtype.name or tuple(array.shape) != shape:
-            raise ValueError(f"out: got {name} of shape {tuple(getattr(array, 'shape', ()))}, expected {dtype.name} of shape {shape}")
+            raise ValueError(f"out: got {name} of shape {tuple(array.shape)}, expected {dtype.name} of shape {shape}")
         if isinstance(array, np.ndarray) and not array.flags.writeable:
             raise ValueError("out: got a read-only array, expected a writable one")
+        device = str(array.device) if is_torch(array) else "cpu"
+        if device != p.device:
+            raise ValueError(f"out: got an array on {device}, expected {p.device} as the operands")
+        if p.grad and not is_torch(array):
+            raise TypeError("out: got a numpy array, which keeps no gradient, expected a torch tensor as an input requires grad")
     return arrays
 
 

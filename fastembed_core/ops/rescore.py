@@ -43,7 +43,7 @@ def rescore(
     p = pair(queries, corpus, metric)
     ids = _dense(candidates, p.q.n, p.x.n)
     k = ids.shape[1] if k is None else min(k_of(k), ids.shape[1])
-    outs = outputs_of(out, (((p.q.n, k), p.score.dtype), ((p.q.n, k), np.dtype(np.int64))))
+    outs = outputs_of(out, p, (((p.q.n, k), p.score.dtype), ((p.q.n, k), np.dtype(np.int64))))
     scores, indices = dispatch.run("rescore", p.q, p.x, ids, k, p.score, device=p.device, grad=p.grad, backend=backend)
     return deliver(scores, outs and outs[0], p.origin), deliver(indices, outs and outs[1], p.origin)
 

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import metrics
-from ..arrays import Rows, dtype_name
-from ..codes import Codes
+from ..arrays import Rows
 
 # The largest D whose sum stays inside int32: 128 * 128 * 131071 and 255 * 255 * 33025 are below 2 ** 31.
 MAX_DIM_INT8_IP = 131_071
@@ -47,15 +46,11 @@ class Score:
         return -np.inf if self.similarity else np.inf
 
 
-def metric_for(metric: str | None, *operands: object) -> str:
-    """The metric's canonical name; None means cosine for float operands and is refused for integers and codes."""
-    if metric is not None:
-        return metrics.canonical_name(metric)
-    for operand in operands:
-        dtype = getattr(operand, "dtype", None)
-        if isinstance(operand, Codes) or (dtype is not None and "int" in dtype_name(dtype)):
-            what = operand.precision if isinstance(operand, Codes) else dtype
-            raise TypeError(f"metric: got none for {what} vectors, expected it said aloud: one of {', '.join(metrics.METRICS)}")
+def default_metric(*operands: Rows) -> str:
+    """Cosine, where all operands are floats; integers and codes have no default."""
+    for rows in operands:
+        if not rows.is_float:
+            raise TypeError(f"metric: got none for {_say(rows)} vectors, expected it said aloud: one of {', '.join(metrics.METRICS)}")
     return "cosine"
 
 

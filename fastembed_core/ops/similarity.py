@@ -34,7 +34,7 @@ def similarity(a: Any, b: Any, metric: str | None = None, *, out: Any = None, ba
         for operands that have no score, in one sentence that names the argument.
     """
     p = pair(a, b, metric, ("a", "b"))
-    outs = outputs_of(out, (((p.q.n, p.x.n), p.score.dtype),))
+    outs = outputs_of(out, p, (((p.q.n, p.x.n), p.score.dtype),))
     result = dispatch.run("similarity", p.q, p.x, p.score, device=p.device, grad=p.grad, backend=backend)
     return deliver(result, outs and outs[0], p.origin)
 
@@ -47,6 +47,6 @@ def similarity_paired(a: Any, b: Any, metric: str | None = None, *, out: Any = N
     p = pair(a, b, metric, ("a", "b"))
     if p.q.n != p.x.n:
         raise ValueError(f"b: got {p.x.n} rows, expected {p.q.n} as in a")
-    outs = outputs_of(out, (((p.q.n,), p.score.dtype),))
+    outs = outputs_of(out, p, (((p.q.n,), p.score.dtype),))
     result = dispatch.run("similarity_paired", p.q, p.x, p.score, device=p.device, grad=p.grad, backend=backend)
     return deliver(result, outs and outs[0], p.origin)

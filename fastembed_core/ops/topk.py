@@ -51,9 +51,9 @@ def topk(
     """
     p = pair(queries, corpus, metric)
     k = min(k_of(k), p.x.n)
-    allowed = mask_of(mask, p.q.n, p.x.n)
+    allowed = mask_of(mask, p.q.n, p.x.n, p.device)
     excluded = exclude_of(exclude, p.q.n, p.x.n)
-    outs = outputs_of(out, (((p.q.n, k), p.score.dtype), ((p.q.n, k), np.dtype(np.int64))))
+    outs = outputs_of(out, p, (((p.q.n, k), p.score.dtype), ((p.q.n, k), np.dtype(np.int64))))
     scores, indices = dispatch.run(
         "topk", p.q, p.x, k, p.score, allowed, excluded, device=p.device, grad=p.grad, backend=backend
     )
