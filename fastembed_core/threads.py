@@ -31,18 +31,32 @@ def _cgroup_quota() -> float | None:
         return None
 
 
-def default_num_threads() -> int:
-    """CPUs this process may use: the environment variable, else the affinity mask cut by the cgroup quota."""
+def _default() -> tuple[int, str]:
+    """CPUs this process may use, and where the number comes from."""
     asked = os.environ.get("FASTEMBED_CORE_NUM_THREADS")
     if asked:
         try:
-            return _checked(int(asked))
+            return _checked(int(asked)), "FASTEMBED_CORE_NUM_THREADS"
         except ValueError:
             raise ValueError(f"FASTEMBED_CORE_NUM_THREADS: got {asked!r}, expected an integer of at least 1") from None
     affinity = getattr(os, "sched_getaffinity", None)
     cpus = len(affinity(0)) if affinity else (os.cpu_count() or 1)
+    why = f"{cpus} CPUs in the affinity mask" if affinity else f"{cpus} CPUs"
     quota = _cgroup_quota()
-    return max(1, min(cpus, int(quota + 0.5) if quota else cpus))
+    if quota:
+        return max(1, min(cpus, int(quota + 0.5))), f"{why}, a cgroup quota of {quota:g}"
+    return max(1, cpus), f"{why}, no cgroup quota"
+
+
+def default_num_threads() -> int:
+    """CPUs this process may use: the environment variable, else the affinity mask cut by the cgroup quota."""
+    return _default()[0]
+
+
+def explain_num_threads() -> str:
+    """How many threads the next call may use and why, in one phrase."""
+    default, why = _default()
+    return f"{num_threads()} ({why})" if num_threads() == default else f"{num_threads()} (set by the program)"
 
 
 def num_threads() -> int:

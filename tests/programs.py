@@ -28,10 +28,15 @@ def run(*command: object, cwd: Path | None = None, env: dict[str, str] | None = 
     return done.stdout
 
 
-def run_python(code: str, *, path: Path | None = None, **env: str) -> str:
-    """Output of `code` in a fresh interpreter that imports what this one does, `path` before it."""
+def python_environment(first: Path | None = None) -> dict[str, str]:
+    """This environment, for an interpreter that imports what this one does, `first` before it."""
     import fastembed_core
 
-    first = path or Path(fastembed_core.__file__).parent.parent
+    first = first or Path(fastembed_core.__file__).parent.parent
     search = os.pathsep.join([str(first), os.environ.get("PYTHONPATH", "")]).strip(os.pathsep)
-    return run(sys.executable, "-c", code, env={**os.environ, "PYTHONPATH": search, "PYTHONSAFEPATH": "1", **env})
+    return {**os.environ, "PYTHONPATH": search, "PYTHONSAFEPATH": "1"}
+
+
+def run_python(code: str, *, path: Path | None = None, **env: str) -> str:
+    """Output of `code` in a fresh interpreter that imports what this one does, `path` before it."""
+    return run(sys.executable, "-c", code, env={**python_environment(path), **env})
