@@ -7,14 +7,13 @@ a search: vectors of any storage kind with what is needed to read them.
 
 from __future__ import annotations
 
-import functools
 import sys
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .codes import BIT_PRECISIONS, Codes
+from .codes import BIT_PRECISIONS, Codes, dtype_name
 from .metrics import BIT_METRICS
 
 KIND_OF_DTYPE = {
@@ -27,12 +26,6 @@ KIND_OF_DTYPE = {
 }
 FLOAT_KINDS = frozenset({"f32", "f16", "bf16", "f64"})
 _ACCEPTED = "float32, float16, bfloat16 or float64"
-
-
-@functools.cache
-def dtype_name(dtype: Any) -> str:
-    """A numpy or torch dtype's name without its library's; numpy takes microseconds to spell one."""
-    return str(dtype).removeprefix("torch.") if not isinstance(dtype, np.dtype) else dtype.name
 
 
 def is_torch(x: Any) -> bool:
@@ -48,8 +41,15 @@ class Origin:
     namespace: Any = None  # None: numpy. "torch". Otherwise the module whose from_dlpack makes the caller's arrays
     device: str = "cpu"
 
-    def give(self, array: Any) -> Any:
-        """`array` (numpy, or torch on this device) as the caller's own kind; no copy."""
+    def give(self, array: Any, like: Any = None) -> Any:
+        """`array` (numpy, or torch on this device) as the caller's own kind; no copy.
+
+        uint16 is the bits of bfloat16: numpy callers get it as the dtype of their own operand `like`.
+        """
+        if isinstance(array, np.ndarray) and array.dtype == np.uint16:
+            if isinstance(like, np.ndarray):
+                return array.view(like.dtype)
+            array = _bfloat16_tensor(array)
         if self.namespace is None or array is None:
             return array
         if self.namespace == "torch":
@@ -140,9 +140,34 @@ def from_host(x: np.ndarray) -> Any:
     return torch.from_numpy(x if x.flags.writeable else np.asarray(_Memory(x)))
 
 
+def _bfloat16_tensor(bits: np.ndarray) -> Any:
+    import torch
+
+    return from_host(bits.view(np.int16)).view(torch.bfloat16)
+
+
 def to_device(x: np.ndarray | None, device: str) -> Any:
     """A host array as a torch tensor on `device`; None stays None."""
     return None if x is None else from_host(x).to(device)
+
+
+def float32_of(data: np.ndarray, kind: str) -> np.ndarray:
+    """Host data of any kind as native float32, the very array where it is that already."""
+    if kind == "bf16":
+        return (data.astype(np.uint32) << 16).view(np.float32)
+    with np.errstate(over="ignore", under="ignore"):
+        return data.astype(np.float32, copy=False)
+
+
+def round_to(values: np.ndarray, kind: str) -> np.ndarray:
+    """float32 values rounded to nearest even as f16, bf16 (its bits, each NaN 0x7FC0) or, for any other kind, themselves."""
+    if kind == "bf16":
+        bits = values.view(np.uint32)
+        rounded = (bits + (bits >> 16 & 1) + 0x7FFF >> 16).astype(np.uint16)
+        rounded[np.isnan(values)] = 0x7FC0
+        return rounded
+    with np.errstate(over="ignore", under="ignore"):
+        return values.astype(np.float16 if kind == "f16" else np.float32, copy=False)
 
 
 @dataclass(frozen=True)
@@ -178,10 +203,7 @@ class Rows:
         """The same operand as torch tensors on `device`; bfloat16 becomes torch's own."""
         if self.is_torch:
             return self
-        import torch
-
-        data = from_host(self.data if self.kind != "bf16" else self.data.view(np.int16))
-        data = data.view(torch.bfloat16) if self.kind == "bf16" else data
+        data = _bfloat16_tensor(self.data) if self.kind == "bf16" else from_host(self.data)
         return Rows(data.to(device), self.kind, self.dim, to_device(self.scale, device), to_device(self.ranges, device), self.flip)
 
     def __getitem__(self, rows: slice) -> Rows:
@@ -190,7 +212,8 @@ class Rows:
 
 def steps_of(ranges: np.ndarray) -> np.ndarray:
     """(2, dim) float32 minimum and step from minimum and maximum: step = (max - min) / 255 in float32, 0 -> 1."""
-    step = (ranges[1] - ranges[0]) / np.float32(255)
+    with np.errstate(over="ignore", invalid="ignore"):
+        step = (ranges[1] - ranges[0]) / np.float32(255)
     return np.stack([ranges[0], np.where(step == 0, np.float32(1), step)])
 
 

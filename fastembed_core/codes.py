@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 ROW_PRECISIONS = ("int8_row", "int4_row")  # symmetric, one float32 scale a row
 DIM_PRECISIONS = ("int8", "uint8")  # sentence-transformers' per-dimension ranges
 BIT_PRECISIONS = ("binary", "ubinary")  # packed, most significant bit first
 PRECISIONS = ROW_PRECISIONS + DIM_PRECISIONS + BIT_PRECISIONS
 
-_STORAGE = {"int8_row": "int8", "int4_row": "uint8", "int8": "int8", "uint8": "uint8", "binary": "int8", "ubinary": "uint8"}
+STORAGE = {"int8_row": "int8", "int4_row": "uint8", "int8": "int8", "uint8": "uint8", "binary": "int8", "ubinary": "uint8"}
+
+
+@functools.cache
+def dtype_name(dtype: Any) -> str:
+    """A numpy or torch dtype's name without its library's; numpy takes microseconds to spell one."""
+    return str(dtype).removeprefix("torch.") if not isinstance(dtype, np.dtype) else dtype.name
+
+
+def _dtype_of(x: Any) -> str:
+    """What x's elements are, or what x is where it has none."""
+    return dtype_name(x.dtype) if hasattr(x, "dtype") else type(x).__name__
 
 
 def code_width(precision: str, dim: int) -> int:
@@ -47,9 +61,9 @@ class Codes:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision: got {self.precision!r}, expected one of {', '.join(PRECISIONS)}")
-        storage = str(getattr(self.data, "dtype", type(self.data).__name__)).removeprefix("torch.")
-        if storage != _STORAGE[self.precision]:
-            raise TypeError(f"data: got {storage} for {self.precision} codes, expected {_STORAGE[self.precision]}")
+        storage = _dtype_of(self.data)
+        if storage != STORAGE[self.precision]:
+            raise TypeError(f"data: got {storage} for {self.precision} codes, expected {STORAGE[self.precision]}")
         width = code_width(self.precision, self.dim)
         if self.data.ndim != 2 or self.data.shape[1] != width:
             raise ValueError(
@@ -66,7 +80,7 @@ class Codes:
             return
         if not used:
             raise ValueError(f"{name}: got an array for {self.precision} codes, which have none")
-        dtype = str(getattr(value, "dtype", type(value).__name__)).removeprefix("torch.")
+        dtype = _dtype_of(value)
         if dtype != "float32" or tuple(value.shape) != shape:
             raise ValueError(f"{name}: got {dtype} of shape {tuple(getattr(value, 'shape', ()))}, expected float32 of shape {shape}")
 

@@ -6,7 +6,7 @@ from ...dispatch import Backend
 
 BACKEND = Backend(
     name="numpy",
-    ops=frozenset({"pool", "normalize", "quantize", "dequantize", "similarity", "similarity_paired", "topk", "rescore"}),
+    ops=frozenset({"pool", "normalize", "quantize", "dequantize", "calibrate", "similarity", "similarity_paired", "topk", "rescore"}),
     missing=lambda: None,
     describe=lambda: f"numpy {np.__version__}",
 )

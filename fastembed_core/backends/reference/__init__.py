@@ -4,7 +4,7 @@ from ...dispatch import Backend
 
 BACKEND = Backend(
     name="reference",
-    ops=frozenset({"pool", "normalize", "quantize", "dequantize", "similarity", "similarity_paired", "topk", "rescore"}),
+    ops=frozenset({"pool", "normalize", "quantize", "dequantize", "calibrate", "similarity", "similarity_paired", "topk", "rescore"}),
     missing=lambda: None,
     describe=lambda: "float64, plain",
 )

@@ -19,7 +19,7 @@ def _describe() -> str:
 
 BACKEND = Backend(
     name="torch",
-    ops=frozenset({"pool", "normalize", "quantize", "dequantize", "similarity", "similarity_paired", "topk", "rescore"}),
+    ops=frozenset({"pool", "normalize", "quantize", "dequantize", "calibrate", "similarity", "similarity_paired", "topk", "rescore"}),
     missing=_missing,
     describe=_describe,
 )

@@ -1,0 +1,5 @@
+"""calibrate lives beside quantize: it makes its ranges."""
+
+from .quantize import calibrate
+
+__all__ = ["calibrate"]
