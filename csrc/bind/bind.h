@@ -60,5 +60,6 @@ void released(Work work) {
 // One function a file: adds its operations to the module.
 void bind_search(py::module_& m);
 void bind_limits(py::module_& m);
+void bind_quantize(py::module_& m);
 
 }  // namespace fec_bind

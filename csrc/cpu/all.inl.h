@@ -7,11 +7,12 @@
 // clang-format on
 
 #include "limits.inl.h"
+#include "normalize.inl.h"
 #include "pool.inl.h"
 #include "quantize.inl.h"
 #include "search.inl.h"
 
 namespace fec {
 extern const Kernels FEC_KERNELS;
-const Kernels FEC_KERNELS = {search_kernels, pool_kernels, quantize_kernels, limit_kernels};
+const Kernels FEC_KERNELS = {search_kernels, pool_kernels, quantize_kernels, limit_kernels, normalize_kernels};
 }  // namespace fec

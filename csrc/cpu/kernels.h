@@ -6,6 +6,7 @@
 
 #include "../core/types.h"
 #include "limits.h"
+#include "normalize.h"
 #include "pool.h"
 #include "quantize.h"
 #include "search.h"
@@ -17,6 +18,7 @@ struct Kernels {
     PoolKernels pool;
     QuantizeKernels quantize;
     LimitKernels limits;
+    NormalizeKernels normalize;
 };
 
 

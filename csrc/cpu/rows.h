@@ -15,6 +15,24 @@ struct RowSink {
     Precision precision;
     float* scale;         // n, for *_row
     const float* ranges;  // minimum[dim] then step[dim], for int8 and uint8
+    bool past_cache;      // stores of bytes bypass the cache; data and stride are then multiples of 16
 };
+
+// Bytes that one row of the sink takes.
+inline int64_t row_bytes(const RowSink& sink) {
+    switch (sink.precision) {
+        case Precision::f32:
+            return sink.dim * 4;
+        case Precision::f16:
+            return sink.dim * 2;
+        case Precision::int4_row:
+            return (sink.dim + 1) / 2;
+        case Precision::binary:
+        case Precision::ubinary:
+            return (sink.dim + 7) / 8;
+        default:
+            return sink.dim;
+    }
+}
 
 }  // namespace fec

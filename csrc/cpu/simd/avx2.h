@@ -84,6 +84,22 @@ inline void narrow(uint8_t* p, F v) {
     _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
 }
 
+inline __m128i whole_bytes(F v, uint8_t flip) {
+    const __m128i words = pack16(_mm256_and_si256(_mm256_cvttps_epi32(v), _mm256_set1_epi32(255)));
+    return _mm_xor_si128(_mm_packus_epi16(words, words), _mm_set1_epi8(static_cast<char>(flip)));
+}
+inline void narrow_whole(uint8_t* p, F v, uint8_t flip) { _mm_storel_epi64(reinterpret_cast<__m128i*>(p), whole_bytes(v, flip)); }
+inline void stream_whole(uint8_t* p, F v, uint8_t flip) {
+    _mm_stream_si64(reinterpret_cast<long long*>(p), _mm_cvtsi128_si64(whole_bytes(v, flip)));
+}
+inline void narrow_nibbles(uint8_t* p, F v) {
+    const I u = _mm256_cvtps_epi32(v);
+    const I pairs = _mm256_or_si256(u, _mm256_srli_epi64(u, 28));  // its low byte in each 64 bits
+    const I low = _mm256_shuffle_epi8(pairs, _mm256_set1_epi64x(0x0800));
+    const int bytes = (_mm256_extract_epi16(low, 0) & 0xFFFF) | _mm256_extract_epi16(low, 8) << 16;
+    __builtin_memcpy(p, &bytes, 4);
+}
+
 struct D { __m256d lo, hi; };
 inline D dzero() { return {_mm256_setzero_pd(), _mm256_setzero_pd()}; }
 inline D dset1(double x) { return {_mm256_set1_pd(x), _mm256_set1_pd(x)}; }
@@ -94,6 +110,7 @@ inline D dsub(D a, D b) { return {_mm256_sub_pd(a.lo, b.lo), _mm256_sub_pd(a.hi,
 inline D dmul(D a, D b) { return {_mm256_mul_pd(a.lo, b.lo), _mm256_mul_pd(a.hi, b.hi)}; }
 inline D dfma(D a, D b, D c) { return {_mm256_fmadd_pd(a.lo, b.lo, c.lo), _mm256_fmadd_pd(a.hi, b.hi, c.hi)}; }
 inline void dnarrow(float* p, D a) { _mm_storeu_ps(p, _mm256_cvtpd_ps(a.lo)), _mm_storeu_ps(p + 4, _mm256_cvtpd_ps(a.hi)); }
+inline void dstream(float* p, D a) { _mm256_stream_ps(p, _mm256_set_m128(_mm256_cvtpd_ps(a.hi), _mm256_cvtpd_ps(a.lo))); }
 inline D dround(D a) { return {_mm256_cvtps_pd(_mm256_cvtpd_ps(a.lo)), _mm256_cvtps_pd(_mm256_cvtpd_ps(a.hi))}; }
 inline D dwiden_f(F v) { return {_mm256_cvtps_pd(_mm256_castps256_ps128(v)), _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1))}; }
 inline D dwiden(const float* p) { return {_mm256_cvtps_pd(_mm_loadu_ps(p)), _mm256_cvtps_pd(_mm_loadu_ps(p + 4))}; }
@@ -108,6 +125,13 @@ inline I iadd(I a, I b) { return _mm256_add_epi32(a, b); }
 inline I iload(const int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 inline I iset1(int32_t v) { return _mm256_set1_epi32(v); }
 inline F to_float(I v) { return _mm256_cvtepi32_ps(v); }
+inline I magnitude(F v) { return _mm256_castps_si256(abs(v)); }
+inline I imax(I a, I b) { return _mm256_max_epi32(a, b); }
+inline int imax_of(I v) {
+    __m128i s = _mm_max_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    s = _mm_max_epi32(s, _mm_shuffle_epi32(s, 0x4E));
+    return _mm_cvtsi128_si32(_mm_max_epi32(s, _mm_shuffle_epi32(s, 0xB1)));
+}
 inline int isum(I v) {
     __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
     s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4E));

@@ -65,6 +65,18 @@ inline void narrow(bf16* p, F v) {  // round to nearest even; NaN stays NaN
 inline void narrow(int8_t* p, F v) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v))); }
 inline void narrow(uint8_t* p, F v) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v))); }
 
+// The low bytes of the whole parts of W elements, each xor'ed with flip; stream_whole past the cache, p aligned to W bytes.
+inline __m128i whole_bytes(F v, uint8_t flip) {
+    return _mm_xor_si128(_mm512_cvtepi32_epi8(_mm512_cvttps_epi32(v)), _mm_set1_epi8(static_cast<char>(flip)));
+}
+inline void narrow_whole(uint8_t* p, F v, uint8_t flip) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), whole_bytes(v, flip)); }
+inline void stream_whole(uint8_t* p, F v, uint8_t flip) { _mm_stream_si128(reinterpret_cast<__m128i*>(p), whole_bytes(v, flip)); }
+// W elements of 0 to 15 to nibbles, W / 2 bytes: element 2i the low one of byte i.
+inline void narrow_nibbles(uint8_t* p, F v) {
+    const I u = _mm512_cvtps_epi32(v);
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm512_cvtepi64_epi8(_mm512_or_si512(u, _mm512_srli_epi64(u, 28))));
+}
+
 // Eight float64 lanes, the shape of the canonical sum.
 struct D { __m512d v; };
 inline D dzero() { return {_mm512_setzero_pd()}; }
@@ -76,6 +88,7 @@ inline D dsub(D a, D b) { return {_mm512_sub_pd(a.v, b.v)}; }
 inline D dmul(D a, D b) { return {_mm512_mul_pd(a.v, b.v)}; }
 inline D dfma(D a, D b, D c) { return {_mm512_fmadd_pd(a.v, b.v, c.v)}; }  // only where a * b is exact
 inline void dnarrow(float* p, D a) { _mm256_storeu_ps(p, _mm512_cvtpd_ps(a.v)); }
+inline void dstream(float* p, D a) { _mm256_stream_ps(p, _mm512_cvtpd_ps(a.v)); }  // p aligned to 32 bytes
 inline D dround(D a) { return {_mm512_cvtps_pd(_mm512_cvtpd_ps(a.v))}; }   // to float32 and back
 inline D dwiden(const float* p) { return {_mm512_cvtps_pd(_mm256_loadu_ps(p))}; }
 inline D dwiden(const f16* p) { return {_mm512_cvtps_pd(_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))}; }
@@ -92,6 +105,9 @@ inline I iadd(I a, I b) { return _mm512_add_epi32(a, b); }
 inline I iload(const int32_t* p) { return _mm512_loadu_si512(p); }
 inline I iset1(int32_t v) { return _mm512_set1_epi32(v); }
 inline F to_float(I v) { return _mm512_cvtepi32_ps(v); }
+inline I magnitude(F v) { return _mm512_castps_si512(abs(v)); }  // orders as |v| does, NaN above infinity
+inline I imax(I a, I b) { return _mm512_max_epi32(a, b); }
+inline int imax_of(I v) { return _mm512_reduce_max_epi32(v); }
 inline int isum(I v) { return _mm512_reduce_add_epi32(v); }
 
 // 2W bytes widened to 16 bits, and the sum of products of neighbours: exact for any 8-bit inputs.

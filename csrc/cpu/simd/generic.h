@@ -136,6 +136,14 @@ inline void narrow(T* p, F v) {
     }
 }
 
+inline void narrow_whole(uint8_t* p, F v, uint8_t flip) {
+    for (int i = 0; i < W; ++i) p[i] = static_cast<uint8_t>(static_cast<int>(v[i]) ^ flip);
+}
+inline void stream_whole(uint8_t* p, F v, uint8_t flip) { narrow_whole(p, v, flip); }
+inline void narrow_nibbles(uint8_t* p, F v) {
+    for (int i = 0; i < W / 2; ++i) p[i] = static_cast<uint8_t>(static_cast<int>(v[2 * i]) | static_cast<int>(v[2 * i + 1]) << 4);
+}
+
 typedef double D __attribute__((vector_size(64)));
 inline D dzero() { return D{}; }
 inline D dset1(double x) { return D{} + x; }
@@ -156,6 +164,7 @@ inline D dround(D a) {
 inline void dnarrow(float* p, D a) {
     for (int i = 0; i < 8; ++i) p[i] = static_cast<float>(a[i]);
 }
+inline void dstream(float* p, D a) { dnarrow(p, a); }
 template <class T>
 inline D dwiden(const T* p) {
     D v;
@@ -176,6 +185,13 @@ inline I iload(const int32_t* p) {
 }
 inline I iset1(int32_t v) { return I{} + v; }
 inline F to_float(I v) { return __builtin_convertvector(v, F); }
+inline I magnitude(F v) { return reinterpret_cast<I>(abs(v)); }
+inline I imax(I a, I b) { return a > b ? a : b; }
+inline int imax_of(I v) {
+    int out = v[0];
+    for (int i = 1; i < W; ++i) out = v[i] > out ? v[i] : out;
+    return out;
+}
 inline int isum(I v) {
     int out = 0;
     for (int i = 0; i < W; ++i) out += v[i];

@@ -82,6 +82,18 @@ inline void narrow(uint8_t* p, F v) {
     put(p, vget_lane_u32(vreinterpret_u32_u8(vqmovn_u16(vcombine_u16(words, words))), 0));
 }
 
+inline void narrow_whole(uint8_t* p, F v, uint8_t flip) {
+    const uint16x4_t words = vmovn_u32(vreinterpretq_u32_s32(vcvtq_s32_f32(v)));
+    put(p, vget_lane_u32(vreinterpret_u32_u8(vmovn_u16(vcombine_u16(words, words))), 0) ^ flip * 0x01010101u);
+}
+inline void stream_whole(uint8_t* p, F v, uint8_t flip) { narrow_whole(p, v, flip); }
+inline void narrow_nibbles(uint8_t* p, F v) {
+    const uint64x2_t u = vreinterpretq_u64_u32(vcvtq_u32_f32(v));
+    const uint64x2_t pairs = vorrq_u64(u, vshrq_n_u64(u, 28));  // their low byte in each 64 bits
+    p[0] = static_cast<uint8_t>(vgetq_lane_u64(pairs, 0));
+    p[1] = static_cast<uint8_t>(vgetq_lane_u64(pairs, 1));
+}
+
 struct D {
     float64x2_t v[4];
 };
@@ -112,6 +124,7 @@ inline D dfma(D a, D b, D c) {
 inline void dnarrow(float* p, D a) {
     for (int i = 0; i < 4; ++i) put(p + 2 * i, vcvt_f32_f64(a.v[i]));
 }
+inline void dstream(float* p, D a) { dnarrow(p, a); }
 inline D dround(D a) {
     return each([&](int i) { return vcvt_f64_f32(vcvt_f32_f64(a.v[i])); });
 }
@@ -126,6 +139,9 @@ inline I iadd(I a, I b) { return vaddq_s32(a, b); }
 inline I iload(const int32_t* p) { return at<I>(p); }
 inline I iset1(int32_t v) { return vdupq_n_s32(v); }
 inline F to_float(I v) { return vcvtq_f32_s32(v); }
+inline I magnitude(F v) { return vreinterpretq_s32_f32(abs(v)); }
+inline I imax(I a, I b) { return vmaxq_s32(a, b); }
+inline int imax_of(I v) { return vmaxvq_s32(v); }
 inline int isum(I v) { return vaddvq_s32(v); }
 
 inline I widen16(const int8_t* p) { return vreinterpretq_s32_s16(vmovl_s8(at<int8x8_t>(p))); }

@@ -24,7 +24,7 @@ def _describe() -> str:
 
 BACKEND = Backend(
     name="cpu",
-    ops=frozenset({"pool", "normalize", "quantize", "dequantize", "similarity", "similarity_paired", "topk", "rescore"}),
+    ops=frozenset({"pool", "normalize", "quantize", "dequantize", "calibrate", "similarity", "similarity_paired", "topk", "rescore"}),
     missing=_missing,
     describe=_describe,
     sets_fp_state=True,
