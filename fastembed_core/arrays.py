@@ -260,7 +260,9 @@ def _plain_rows(data: Any, name: str, copy_inner: bool) -> Any:
         return data
     if copy_inner:
         return data.contiguous()
-    raise ValueError(f"{name}: got a stride of {data.stride(-1)} elements inside a row, expected contiguous rows; .contiguous() makes such a copy")
+    raise ValueError(
+        f"{name}: got a stride of {data.stride(-1)} elements inside a row, expected contiguous rows; .contiguous() makes such a copy"
+    )
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,8 @@ PAIRINGS = (
 FEW_PAIRINGS = tuple(
     p
     for p in PAIRINGS
-    if str(p) in ("f32-f32", "f16-bf16", "f32-int8_row", "f32-binary", "i8-i8", "int8_row-int4_row", "ubinary-binary", "f64-f64", "bf16-uint8")
+    if str(p)
+    in ("f32-f32", "f16-bf16", "f32-int8_row", "f32-binary", "i8-i8", "int8_row-int4_row", "ubinary-binary", "f64-f64", "bf16-uint8")
 )
 SCORED = tuple((p, m) for p in PAIRINGS for m in p.metrics)
 FEW_SCORED = tuple((p, m) for p in FEW_PAIRINGS for m in p.metrics)

@@ -65,7 +65,9 @@ def columns(reference: bool = False) -> list[Column]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "op(*names, reference=False): the operations a test of `backend` calls; reference=True adds the oracle")
+    config.addinivalue_line(
+        "markers", "op(*names, reference=False): the operations a test of `backend` calls; reference=True adds the oracle"
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -40,7 +40,9 @@ def test_every_kind_of_value(backend: str, pairing: cases.Pairing, values: str) 
             cases.assert_same(fc.rescore(queries, corpus, ids, 20, metric=metric, backend=backend), expected, f"{values} D={d}")
 
 
-@pytest.mark.parametrize(("q", "n", "d", "c", "k"), [(0, 5, 4, 3, 2), (3, 5, 4, 0, 2), (3, 5, 0, 3, 2), (3, 5, 4, 3, 0), (3, 5, 4, 3, 99), (2, 0, 4, 0, 1)])
+@pytest.mark.parametrize(
+    ("q", "n", "d", "c", "k"), [(0, 5, 4, 3, 2), (3, 5, 4, 0, 2), (3, 5, 0, 3, 2), (3, 5, 4, 3, 0), (3, 5, 4, 3, 99), (2, 0, 4, 0, 1)]
+)
 @pytest.mark.parametrize("pairing", cases.FEW_PAIRINGS, ids=str)
 def test_empty(backend: str, pairing: cases.Pairing, q: int, n: int, d: int, c: int, k: int) -> None:
     for metric in pairing.metrics:
@@ -53,7 +55,8 @@ def test_empty(backend: str, pairing: cases.Pairing, q: int, n: int, d: int, c: 
 
 def test_no_candidates_in_an_empty_corpus(backend: str) -> None:
     scores, indices = fc.rescore(np.ones((2, 3), np.float32), np.empty((0, 3), np.float32), np.full((2, 4), -1), backend=backend)
-    assert (indices == -1).all() and (scores == -np.inf).all()
+    assert (indices == -1).all()
+    assert (scores == -np.inf).all()
 
 
 def test_lists_of_different_lengths(backend: str) -> None:
@@ -61,7 +64,9 @@ def test_lists_of_different_lengths(backend: str) -> None:
     indptr, rows = np.array([0, 3, 3, 8]), np.array([5, 1, 9, 0, 39, 7, 7, -1])
     scores, indices = fc.rescore(x[:3], x, (indptr, rows), metric="l2", backend=backend)
     cases.assert_same((scores, indices), fc.rescore(x[:3], x, (indptr, rows), metric="l2", backend="reference"))
-    assert indices.shape == (3, 5) and sorted(indices[0]) == [-1, -1, 1, 5, 9] and (indices[1] == -1).all()
+    assert indices.shape == (3, 5)
+    assert sorted(indices[0]) == [-1, -1, 1, 5, 9]
+    assert (indices[1] == -1).all()
     assert sorted(indices[2]) == [-1, 0, 7, 7, 39]
 
 

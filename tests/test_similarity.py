@@ -110,7 +110,8 @@ def test_paired_lengths(backend: str, n: int) -> None:
     x = cases.rng_of("paired").standard_normal((n, 12)).astype(np.float32)
     result = fc.similarity_paired(x, x[::-1], backend=backend)
     norms = np.linalg.norm(x, axis=1)
-    assert result.shape == (n,) and np.allclose(result, (x * x[::-1]).sum(1) / norms / norms[::-1], atol=1e-5)
+    assert result.shape == (n,)
+    assert np.allclose(result, (x * x[::-1]).sum(1) / norms / norms[::-1], atol=1e-5)
 
 
 @both
@@ -120,7 +121,8 @@ def test_out(backend: str) -> None:
     assert fc.similarity(x, x, out=out, backend=backend) is out
     cases.assert_same(out, fc.similarity(x, x, backend=backend))
     line = np.zeros(9, np.float32)
-    assert fc.similarity_paired(x, x, out=line, backend=backend) is line and np.allclose(line, 1)
+    assert fc.similarity_paired(x, x, out=line, backend=backend) is line
+    assert np.allclose(line, 1)
 
 
 def test_a_zero_row_has_cosine_zero(backend: str) -> None:

@@ -117,7 +117,8 @@ def test_unfilled_places(backend: str, metric: str) -> None:
     x = cases.rng_of("unfilled").standard_normal((6, 4)).astype(np.float32)
     mask = np.array([True, False, True, False, False, False])
     scores, indices = fc.topk(x[:2], x, 5, metric=metric, mask=mask, backend=backend)
-    assert (np.sort(indices[:, :2]) == [0, 2]).all() and (indices[:, 2:] == -1).all()
+    assert (np.sort(indices[:, :2]) == [0, 2]).all()
+    assert (indices[:, 2:] == -1).all()
     assert (scores[:, 2:] == (-np.inf if metric in ("cosine", "ip") else np.inf)).all()
 
 
@@ -125,14 +126,17 @@ def test_unfilled_places(backend: str, metric: str) -> None:
 def test_unfilled_integer_places(backend: str, metric: str, worst: int) -> None:
     x = np.arange(12, dtype=np.int8).reshape(3, 4)
     scores, indices = fc.topk(x, x, 3, metric=metric, mask=np.array([False, True, False]), backend=backend)
-    assert scores.dtype == np.int32 and (indices == [[1, -1, -1]] * 3).all() and (scores[:, 1:] == worst).all()
+    assert scores.dtype == np.int32
+    assert (indices == [[1, -1, -1]] * 3).all()
+    assert (scores[:, 1:] == worst).all()
 
 
 def test_nan_ranks_last_and_displaces_nothing(backend: str) -> None:
     x = np.eye(5, dtype=np.float32)
     x[1] = np.nan
     scores, indices = fc.topk(np.ones((1, 5), np.float32), x, 5, metric="ip", backend=backend)
-    assert indices[0].tolist() == [0, 2, 3, 4, 1] and np.isnan(scores[0, 4])
+    assert indices[0].tolist() == [0, 2, 3, 4, 1]
+    assert np.isnan(scores[0, 4])
     assert scores.view(np.uint32)[0, 4] == 0x7FC00000
 
 
@@ -142,13 +146,16 @@ def test_nan_query_returns_its_first_allowed_rows(backend: str) -> None:
     q[1] = 1
     mask = np.arange(5000) >= 7
     scores, indices = fc.topk(q, x, 4, mask=mask, exclude=np.array([[8], [-1]]), backend=backend)
-    assert indices[0].tolist() == [7, 9, 10, 11] and (scores.view(np.uint32)[0] == 0x7FC00000).all() and not np.isnan(scores[1]).any()
+    assert indices[0].tolist() == [7, 9, 10, 11]
+    assert (scores.view(np.uint32)[0] == 0x7FC00000).all()
+    assert not np.isnan(scores[1]).any()
 
 
 def test_infinities_are_numbers(backend: str) -> None:
     x = np.array([[1], [np.inf], [-np.inf], [0], [np.nan]], np.float32)
     scores, indices = fc.topk(np.ones((1, 1), np.float32), x, 5, metric="ip", backend=backend)
-    assert indices[0].tolist() == [1, 0, 3, 2, 4] and scores[0, :4].tolist() == [np.inf, 1, 0, -np.inf]
+    assert indices[0].tolist() == [1, 0, 3, 2, 4]
+    assert scores[0, :4].tolist() == [np.inf, 1, 0, -np.inf]
 
 
 def test_a_zero_row_has_cosine_zero(backend: str) -> None:
@@ -162,7 +169,8 @@ def test_a_zero_row_has_cosine_zero(backend: str) -> None:
 def test_minus_zero_becomes_zero(backend: str) -> None:
     x = np.array([[-0.0], [0.0]], np.float32)
     scores, indices = fc.topk(np.array([[1], [-1]], np.float32), x, 2, metric="ip", backend=backend)
-    assert not scores.view(np.uint32).any() and indices.tolist() == [[0, 1], [0, 1]]
+    assert not scores.view(np.uint32).any()
+    assert indices.tolist() == [[0, 1], [0, 1]]
 
 
 @pytest.mark.parametrize("layout", [*cases.LAYOUTS, "fortran queries", "mapped"])
@@ -185,7 +193,8 @@ def test_one_row_repeated_by_a_zero_stride(backend: str) -> None:
     row = cases.rng_of("broadcast").standard_normal((1, 19)).astype(np.float32)
     corpus = np.broadcast_to(row, (3000, 19))
     scores, indices = fc.topk(row, corpus, 5, metric="l2", backend=backend)
-    assert indices.tolist() == [[0, 1, 2, 3, 4]] and not scores.any()
+    assert indices.tolist() == [[0, 1, 2, 3, 4]]
+    assert not scores.any()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int8])
@@ -194,7 +203,8 @@ def test_out(backend: str, dtype: type) -> None:
     expected = fc.topk(x[:3], x, 5, metric="ip", backend="reference")
     out = np.zeros((3, 10), expected[0].dtype)[:, ::2], np.zeros((3, 5), np.int64)
     result = fc.topk(x[:3], x, 5, metric="ip", out=out, backend=backend)
-    assert result[0] is out[0] and result[1] is out[1]
+    assert result[0] is out[0]
+    assert result[1] is out[1]
     cases.assert_same(out, expected)
 
 

@@ -60,7 +60,9 @@ def score_of(q: Rows, x: Rows, metric: str, names: tuple[str, str] = ("queries",
         raise ValueError(f"{names[1]}: got dimension {x.dim}, expected {q.dim} as in {names[0]}")
     form = _form(q, x)
     if form is None:
-        raise TypeError(f"{names[0]} and {names[1]}: got {_say(q)} and {_say(x)}, expected float queries, or codes of one family on both sides")
+        raise TypeError(
+            f"{names[0]} and {names[1]}: got {_say(q)} and {_say(x)}, expected float queries, or codes of one family on both sides"
+        )
     bits = "bits" in (q.kind, x.kind)
     allowed = metrics.BIT_METRICS if form == "bits" else metrics.SIMILARITIES if bits else set(metrics.METRICS) - metrics.BIT_METRICS
     if metric not in allowed:
@@ -70,7 +72,9 @@ def score_of(q: Rows, x: Rows, metric: str, names: tuple[str, str] = ("queries",
         int8_dot = q.kind != "u8" and metric in metrics.SIMILARITIES
         limit = MAX_DIM_INT8_IP if int8_dot or form == "row" else MAX_DIM_8BIT
         if q.dim > limit:
-            raise ValueError(f"{names[0]}: got dimension {q.dim} for {metric} on {_say(q)}, expected at most {limit} so that sums fit int32")
+            raise ValueError(
+                f"{names[0]}: got dimension {q.dim} for {metric} on {_say(q)}, expected at most {limit} so that sums fit int32"
+            )
     return Score(metric, form, np.dtype(np.int32 if integer else np.float32))
 
 
@@ -89,4 +93,6 @@ def _form(q: Rows, x: Rows) -> str | None:
 def _say(rows: Rows) -> str:
     if rows.scale is not None:
         return {"i8": "int8_row codes", "i4": "int4_row codes"}[rows.kind]
-    return {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64", "i8": "int8", "u8": "uint8", "bits": "packed bits"}[rows.kind]
+    return {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "f64": "float64", "i8": "int8", "u8": "uint8", "bits": "packed bits"}[
+        rows.kind
+    ]

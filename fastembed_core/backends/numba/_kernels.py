@@ -72,7 +72,7 @@ def squares(wide, rows, out):  # type: ignore[no-untyped-def]
 @njit(types.float64(types.int64, _QUERIES, types.int64, _VECTOR, _VECTOR, _BLOCK, types.int64, _VECTOR, _VECTOR), **_options)
 def _score(metric, a, i, aa, sa, b, j, bb, sb):  # type: ignore[no-untyped-def]
     """The float64 score of row i of a with row j of b; aa, bb are squared norms of the codes, sa, sb their scales."""
-    if metric == L2 or metric == SQEUCLIDEAN:
+    if metric in (L2, SQEUCLIDEAN):
         squared = _distance(a, i, sa[i], b, j, sb[j])
         return math.sqrt(squared) if metric == L2 else squared
     dot, scale = _dot(a, i, b, j), sa[i] * sb[j]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -38,7 +39,7 @@ def shards(n: int) -> list[tuple[int, int]]:
     """[lo, hi) pieces of n, one for each thread that may run."""
     count = max(1, min(num_threads(), n))
     edges = [n * i // count for i in range(count + 1)]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(itertools.pairwise(edges))
 
 
 def run(tasks: Sequence[Callable[[Callable[[], bool]], None]]) -> None:

@@ -52,7 +52,7 @@ class Dense:
         return dot, qq, xx
 
     def _side(self, side: Operand, rows: Index, lo: int, hi: int, dtype: type) -> np.ndarray:
-        block = side.block(rows, lo, hi).astype(dtype, copy=False)
+        block: np.ndarray = side.block(rows, lo, hi).astype(dtype, copy=False)
         if self.centre is None:
             return block
         scale = side.scale(rows)

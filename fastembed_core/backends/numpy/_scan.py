@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...ops.scores import Score
-from ._operand import DEPTH, Index, Operand, length
+from ._operand import Index, Operand, length
 
 # A float32 sum of D products in any order, flushed to zero or not, lies within about D units of the exact one.
 UNIT = 2.0**-24

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -12,12 +12,14 @@ from ._allowed import Allowed
 from ._best import EMPTY, NAN, Best, keys_of, scores_of
 from ._canonical import is_exact, pair_scores
 from ._dense import Dense, centre_of
-from ._operand import DEPTH, Operand, members, span
+from ._operand import DEPTH, Operand, span
 from ._scan import Scan, in_range
 
 BLOCK = 1 << 20  # elements of a block of rows: 4 MiB of float32
 CELLS = 1 << 19  # scores of a tile of queries with a block
 PENDING = 1 << 18  # survivors waiting, 28 bytes each
+
+Work = Callable[[np.ndarray, Best], None]  # answers some queries
 
 
 @np.errstate(all="ignore")
@@ -48,21 +50,25 @@ class Search:
         self.m = min(1 << 13, max(64, BLOCK // max(1, min(x.dim, DEPTH)) // 64 * 64))
         self.t = max(1, min(CELLS // min(self.m, x.n), PENDING // (2 * k)))
 
-    def plan(self) -> Iterator[tuple[object, np.ndarray]]:
-        """(method, its queries), a tile at a time."""
+    def plan(self) -> Iterator[tuple[Work, np.ndarray]]:
+        """How each query is answered, a tile at a time."""
         if is_exact(self.score) or 8 * self.k >= min(self.m, self.x.n):  # nothing to estimate, or nothing to gain by it
-            yield from self._tiles(self.score_all, np.arange(self.q.n))
-            return
-        squares = np.concatenate([self.scan.squares(self.q, span(part)) for _, part in self._tiles(None, np.arange(self.q.n))])
-        self.q_norms = np.sqrt(squares)
-        bounded, nan = in_range(squares), np.isnan(squares)
-        yield from self._tiles(self.estimate, np.flatnonzero(bounded))
-        yield from self._tiles(self.score_all, np.flatnonzero(~bounded & ~nan))
-        yield from self._tiles(self.first_rows, np.flatnonzero(nan))
+            kinds = [(self.score_all, np.arange(self.q.n))]
+        else:
+            squares = np.concatenate([self.scan.squares(self.q, span(tile)) for tile in self._tiles(np.arange(self.q.n))])
+            self.q_norms = np.sqrt(squares)
+            bounded, nan = in_range(squares), np.isnan(squares)
+            kinds = [
+                (self.estimate, np.flatnonzero(bounded)),
+                (self.score_all, np.flatnonzero(~bounded & ~nan)),
+                (self.first_rows, np.flatnonzero(nan)),
+            ]
+        for work, queries in kinds:
+            for tile in self._tiles(queries):
+                yield work, tile
 
-    def _tiles(self, work: object, queries: np.ndarray) -> Iterator[tuple[object, np.ndarray]]:
-        for lo in range(0, len(queries), self.t):
-            yield work, queries[lo : lo + self.t]
+    def _tiles(self, queries: np.ndarray) -> list[np.ndarray]:
+        return [queries[lo : lo + self.t] for lo in range(0, len(queries), self.t)]
 
     def first_rows(self, queries: np.ndarray, best: Best) -> None:
         """Queries that hold a NaN score NaN with every row: their first allowed rows."""

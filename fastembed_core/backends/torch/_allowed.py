@@ -18,7 +18,7 @@ class Allowed:
 
     def among(self, queries: Index, rows: slice) -> torch.Tensor | None:
         """bool (t, m) or (1, m): the rows of a block that may be returned; None where all may."""
-        allowed = None if self.mask is None else self._mask(queries, rows)
+        allowed = None if self.mask is None else self._masked(self.mask, queries, rows)
         if self.exclude is None:
             return allowed
         ids = self.exclude[members(queries, self.device)] - rows.start
@@ -27,8 +27,7 @@ class Allowed:
         keep.scatter_(1, ids.where((ids >= 0) & (ids < width), width), False)
         return keep[:, :width] if allowed is None else keep[:, :width] & allowed
 
-    def _mask(self, queries: Index, rows: slice) -> torch.Tensor:
-        mask = self.mask
+    def _masked(self, mask: Mask, queries: Index, rows: slice) -> torch.Tensor:
         if isinstance(mask.data, np.ndarray):
             tiles = [queries] if mask.shared or isinstance(queries, slice) else [slice(i, i + 1) for i in queries.tolist()]
             block = np.concatenate([mask.block(tile, rows.start, rows.stop) for tile in tiles])

@@ -20,7 +20,7 @@ def tracked(*operands: Rows) -> bool:
     return torch.is_grad_enabled() and any(rows.is_torch and rows.data.requires_grad for rows in operands)
 
 
-class _Valued(torch.autograd.Function):
+class _Valued(torch.autograd.Function):  # type: ignore[misc]  # torch is untyped here
     """`value` in the forward direction, the derivative of `formula` in the backward one."""
 
     @staticmethod
@@ -43,7 +43,13 @@ def _values(operand: Operand, rows: torch.Tensor | slice) -> torch.Tensor:
 
 
 def _formula(
-    score: Score, dot: torch.Tensor, aa: torch.Tensor, bb: torch.Tensor, squared: torch.Tensor, scale: torch.Tensor | None, value: torch.Tensor
+    score: Score,
+    dot: torch.Tensor,
+    aa: torch.Tensor,
+    bb: torch.Tensor,
+    squared: torch.Tensor,
+    scale: torch.Tensor | None,
+    value: torch.Tensor,
 ) -> torch.Tensor:
     """What a score's derivative is taken of; `value` are the scores themselves."""
     if score.metric == "ip":

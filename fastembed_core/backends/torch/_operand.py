@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from ...arrays import Rows, to_device
 from ...dispatch import Unsupported
 from ...ops.scores import Score
 
-Index = slice | torch.Tensor
+Index: TypeAlias = "slice | torch.Tensor"
 DEPTH = 1024  # elements of a row handled at a time, a multiple of the eight lanes: bounds the blocks whatever D is
 GRAIN = 32_767  # torch runs an elementwise operation of at most so many elements in the calling thread
 

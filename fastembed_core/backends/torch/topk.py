@@ -7,6 +7,7 @@ score kept, the answer is certified; queries where it can (more ties than there 
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from ...arrays import Mask, Rows
@@ -22,7 +23,7 @@ from ._scan import Scan
 BLOCK, CELLS = 1 << 20, 1 << 19  # elements of a block of rows, and of its scores with a tile of queries
 
 
-def topk(q: Rows, x: Rows, k: int, score: Score, mask: Mask | None, exclude: object) -> tuple[torch.Tensor, torch.Tensor]:
+def topk(q: Rows, x: Rows, k: int, score: Score, mask: Mask | None, exclude: np.ndarray | None) -> tuple[torch.Tensor, torch.Tensor]:
     device = device_of(q, x)
     with plainly(device):
         scores, rows = empty(q.n, k, score, dtype_of(score), device)
