@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+EXTRAS := test,torch,numba,demo
 LINT := ruff mypy codespell clang-format
 
 export FASTEMBED_CORE_REQUIRE_NATIVE = 1
@@ -10,7 +11,7 @@ export PYTHONSAFEPATH = 1
 
 .PHONY: test lint format demo stubs dev install clean
 
-test: $(VENV)/.extra-test $(VENV)/.extra-torch $(VENV)/.extra-numba $(VENV)/.extra-demo install
+test: $(VENV)/.extra-$(EXTRAS) install
 	$(BIN)/pytest $(ARGS)
 
 demo: $(VENV)/.extra-demo install
@@ -29,7 +30,7 @@ format: $(VENV)/.lint
 	$(BIN)/clang-format -i $$(find csrc -name '*.cpp' -o -name '*.h')
 
 # The stub of the extension, from the extension.
-stubs: $(VENV)/.extra-test install
+stubs: $(VENV)/.extra-$(EXTRAS) install
 	$(BIN)/pybind11-stubgen fastembed_core._core --exit-code -o build/stubs
 	cp build/stubs/fastembed_core/_core.pyi fastembed_core/_core.pyi
 
@@ -54,7 +55,7 @@ $(VENV)/.build: constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.extra-%: constraints.txt pyproject.toml | $(VENV)/.build
-	$(PIP) install -c constraints.txt --no-build-isolation '.[$*]'
+	$(PIP) install -c constraints.txt --no-build-isolation --no-compile '.[$*]'
 	touch $@
 
 $(VENV)/.lint: constraints.txt | $(BIN)/python

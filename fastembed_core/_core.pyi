@@ -2,7 +2,16 @@
 C++ kernels of fastembed_core. Private: call fastembed_core's own functions.
 """
 from __future__ import annotations
-__all__: list[str] = ['isa', 'isas', 'select_isa']
+import numpy
+import numpy.typing
+import typing
+__all__: list[str] = ['Rows', 'isa', 'isas', 'recipes', 'rescore', 'run_recipe', 'select_isa', 'similarity', 'similarity_paired', 'topk']
+class Rows:
+    """
+    An operand of a search: arrays and how to read them.
+    """
+    def __init__(self, data: numpy.ndarray, kind: str, dim: typing.SupportsInt | typing.SupportsIndex, scale: typing.Any = None, ranges: typing.Any = None, flip: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
+        ...
 def isa() -> str:
     """
     The instruction set in use.
@@ -11,7 +20,31 @@ def isas() -> list[str]:
     """
     The instruction sets this build holds and this machine runs, ascending.
     """
+def recipes() -> list[tuple[str, str, str]]:
+    """
+    (instruction set, resource, name) of every recipe that measures a limit of this machine.
+    """
+def rescore(arg0: Rows, arg1: Rows, arg2: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], arg3: typing.SupportsInt | typing.SupportsIndex, arg4: str, arg5: str, arg6: typing.SupportsInt | typing.SupportsIndex, arg7: numpy.ndarray, arg8: typing.Annotated[numpy.typing.ArrayLike, numpy.int64]) -> None:
+    """
+    The k best of given rows for each query.
+    """
+def run_recipe(recipe: typing.SupportsInt | typing.SupportsIndex, source: typing.Any, target: typing.Any, n: typing.SupportsInt | typing.SupportsIndex, threads: typing.SupportsInt | typing.SupportsIndex) -> float:
+    """
+    Run recipes()[recipe] for n steps, or over n bytes (read, copy); returns the work done.
+    """
 def select_isa(name: str) -> None:
     """
     Use one instruction set from now on (for tests).
+    """
+def similarity(arg0: Rows, arg1: Rows, arg2: str, arg3: str, arg4: typing.SupportsInt | typing.SupportsIndex, arg5: numpy.ndarray) -> None:
+    """
+    The score of every pair.
+    """
+def similarity_paired(arg0: Rows, arg1: Rows, arg2: str, arg3: str, arg4: typing.SupportsInt | typing.SupportsIndex, arg5: numpy.ndarray) -> None:
+    """
+    The score of the pairs (i, i).
+    """
+def topk(arg0: Rows, arg1: Rows, arg2: typing.SupportsInt | typing.SupportsIndex, arg3: str, arg4: str, arg5: typing.Any, arg6: bool, arg7: typing.Any, arg8: typing.SupportsInt | typing.SupportsIndex, arg9: numpy.ndarray, arg10: typing.Annotated[numpy.typing.ArrayLike, numpy.int64]) -> None:
+    """
+    The k best rows for each query.
     """

@@ -138,6 +138,12 @@ print(f.explain("topk"))
     assert "the compiled extension is not installed" in info
 
 
+@SOURCE
+def test_the_readme_s_example_runs() -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert run_python(example).startswith("topk: ")
+
+
 def source_files() -> list[Path]:
     folders = ("fastembed_core", "csrc", "cmake", "tests", "bench", "docs", ".ci")
     suffixes = {".py", ".pyi", ".cpp", ".h", ".cmake", ".md", ".toml", ".txt", ".cu", ""}
