@@ -9,6 +9,7 @@
 #include <string>
 
 #include "../core/types.h"
+#include "../cpu/rows.h"
 
 namespace py = pybind11;
 
@@ -46,6 +47,10 @@ Enum named(const char* what, const std::string& name, std::initializer_list<cons
     throw py::value_error(std::string(what) + ": got '" + name + "'");
 }
 
+inline fec::Precision precision_of(const std::string& name) {
+    return named<fec::Precision>("precision", name, {"float32", "float16", "int8_row", "int4_row", "int8", "uint8", "binary", "ubinary"});
+}
+
 // Runs work(poll) without the GIL; a signal that arrived meanwhile is raised here.
 template <class Work>
 void released(Work work) {
@@ -59,6 +64,7 @@ void released(Work work) {
 
 // One function a file: adds its operations to the module.
 void bind_search(py::module_& m);
+void bind_pool(py::module_& m);
 void bind_limits(py::module_& m);
 void bind_quantize(py::module_& m);
 

@@ -27,6 +27,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
         py::arg("name"), "Use one instruction set from now on (for tests).");
 
     fec_bind::bind_search(m);
+    fec_bind::bind_pool(m);
     fec_bind::bind_quantize(m);
     fec_bind::bind_limits(m);
 }

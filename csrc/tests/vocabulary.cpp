@@ -154,7 +154,7 @@ void check_arithmetic() {
             c[j] = edge_or_random((i * 7 + j) % (2 * n));
         }
         const F x = simd::load(a), y = simd::load(b), z = simd::load(c);
-        float sum[W], difference[W], product[W], quotient[W], muladd[W], low[W], high[W], positive[W], chosen[W];
+        float sum[W], difference[W], product[W], quotient[W], muladd[W], low[W], high[W], either[W], positive[W], chosen[W];
         simd::store(sum, simd::add(x, y));
         simd::store(difference, simd::sub(x, y));
         simd::store(product, simd::mul(x, y));
@@ -162,6 +162,7 @@ void check_arithmetic() {
         simd::store(muladd, simd::fma(x, y, z));
         simd::store(low, simd::min(x, y));
         simd::store(high, simd::max(x, y));
+        simd::store(either, simd::max_or_nan(x, y));
         simd::store(positive, simd::abs(x));
         const unsigned mask = static_cast<unsigned>(random_bits()) & ((1u << W) - 1);
         simd::store(chosen, simd::select(mask, x, y));
@@ -175,6 +176,7 @@ void check_arithmetic() {
             expect_same("fma", i, muladd[j], bits_from(muladd[j]) == bits_from(once) ? once : twice);
             expect_same("min", i, low[j], a[j] < b[j] ? a[j] : b[j]);
             expect_same("max", i, high[j], a[j] > b[j] ? a[j] : b[j]);
+            expect_same("max_or_nan", i, either[j] + 0.0f, (a[j] > b[j] || a[j] != a[j] ? a[j] : b[j]) + 0.0f);  // of zeros either one
             expect("abs", i, bits_from(positive[j]), bits_from(a[j]) & 0x7FFFFFFFu);
             expect("select", i, bits_from(chosen[j]), bits_from(mask >> j & 1 ? a[j] : b[j]));
             expect("greater", i, greater >> j & 1, a[j] > b[j]);

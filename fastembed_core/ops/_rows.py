@@ -1,4 +1,4 @@
-"""What normalize and quantize share: a float operand whose rows are independent, and the arrays its results go into."""
+"""What normalize, quantize and pool share: a float operand whose rows are independent, and the arrays its results go into."""
 
 from __future__ import annotations
 
@@ -34,13 +34,24 @@ def tracked(data: Any) -> bool:
     return not isinstance(data, np.ndarray) and bool(data.requires_grad)
 
 
-def output_of(out: Any, shape: tuple[int, ...], dtype: str, origin: Origin) -> Any:
+def dim_of(truncate_dim: Any, dim: int) -> int:
+    """The elements of a vector that `truncate_dim` keeps; None keeps all."""
+    if truncate_dim is None:
+        return dim
+    if isinstance(truncate_dim, bool) or not hasattr(truncate_dim, "__index__"):
+        raise TypeError(f"truncate_dim: got {type(truncate_dim).__name__}, expected an int")
+    if not 1 <= truncate_dim.__index__() <= dim:
+        raise ValueError(f"truncate_dim: got {truncate_dim}, expected 1 to {dim}, the elements of a vector")
+    return int(truncate_dim.__index__())
+
+
+def output_of(out: Any, shape: tuple[int, ...], dtype: str, origin: Origin, beside: str = "x") -> Any:
     """The checked `out=` array as the cells see it: a writable view of host memory, or a tensor on the operand's device."""
     data, got, out_origin = intake(out, "out")
     if got != dtype or tuple(data.shape) != shape:
         raise ValueError(f"out: got {got} of shape {tuple(data.shape)}, expected {dtype} of shape {shape}")
     if out_origin.device != origin.device:
-        raise ValueError(f"out: got an array on {out_origin.device}, expected {origin.device} as x")
+        raise ValueError(f"out: got an array on {out_origin.device}, expected {origin.device} as {beside}")
     if isinstance(data, np.ndarray) and not data.flags.writeable:
         raise ValueError("out: got a read-only array, expected a writable one")
     if tracked(data):

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import dispatch
 from ..arrays import Origin, Rows
-from ._rows import floats_of, is_plain, output_of, plain_blocks, tracked
+from ._rows import dim_of, floats_of, is_plain, output_of, plain_blocks, tracked
 
 # A divisor below this has an infinite reciprocal, and 0 times it would be no number; no float32 row but zero is shorter.
 _MIN_EPS = 1e-300
@@ -56,7 +56,7 @@ def normalize(x: Any, *, truncate_dim: int | None = None, eps: float = 1e-12, ou
     if data.ndim == 0:
         raise ValueError("x: got a scalar, expected at least 1 dimension")
     if truncate_dim is not None:
-        data = data[..., : _dim_of(truncate_dim, data.shape[-1])]
+        data = data[..., : dim_of(truncate_dim, data.shape[-1])]
     eps = _eps_of(eps)
     dtype, storage = _RESULTS[kind]
     target = None if out is None else output_of(out, tuple(data.shape), dtype, origin)
@@ -66,14 +66,6 @@ def normalize(x: Any, *, truncate_dim: int | None = None, eps: float = 1e-12, ou
         result = np.empty(data.shape, storage) if target is None else target
         _on_host(data, kind, eps, result, backend)
     return origin.give(result, like=x) if out is None else out
-
-
-def _dim_of(truncate_dim: Any, dim: int) -> int:
-    if isinstance(truncate_dim, bool) or not hasattr(truncate_dim, "__index__"):
-        raise TypeError(f"truncate_dim: got {type(truncate_dim).__name__}, expected an int")
-    if not 1 <= truncate_dim.__index__() <= dim:
-        raise ValueError(f"truncate_dim: got {truncate_dim}, expected 1 to {dim}, the elements of a vector")
-    return int(truncate_dim.__index__())
 
 
 def _eps_of(eps: Any) -> float:

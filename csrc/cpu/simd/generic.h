@@ -32,6 +32,7 @@ inline F div(F a, F b) { return a / b; }
 inline F fma(F a, F b, F c) { return a * b + c; }  // rounded twice; the bounds allow for it
 inline F min(F a, F b) { return a < b ? a : b; }
 inline F max(F a, F b) { return a > b ? a : b; }
+inline F max_or_nan(F a, F b) { return (a > b) | (a != a) ? a : b; }
 inline F abs(F a) { return reinterpret_cast<F>(reinterpret_cast<U>(a) & 0x7FFFFFFFu); }
 template <class Each>
 inline F lanewise(F a, Each each) {

@@ -41,6 +41,7 @@ inline F div(F a, F b) { return vdivq_f32(a, b); }
 inline F fma(F a, F b, F c) { return vfmaq_f32(c, a, b); }
 inline F min(F a, F b) { return vbslq_f32(vcltq_f32(a, b), a, b); }  // fmin would keep the number where one is NaN
 inline F max(F a, F b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+inline F max_or_nan(F a, F b) { return vmaxq_f32(a, b); }
 inline F abs(F a) { return vabsq_f32(a); }
 inline F round_even(F a) { return vrndnq_f32(a); }
 inline F floor(F a) { return vrndmq_f32(a); }
@@ -174,6 +175,8 @@ inline void keep(F& v) { asm volatile("" : "+w"(v)); }
 inline void keep(I& v) { asm volatile("" : "+w"(v)); }
 inline void fence() {}  // stream() stores as any other store does
 inline I broadcast32(const void* p) { return vdupq_n_s32(at<int32_t>(p)); }
+inline void keep(F& v) { asm volatile("" : "+w"(v)); }
+inline void keep(I& v) { asm volatile("" : "+w"(v)); }
 inline void prefetch(const void* p) { __builtin_prefetch(p); }
 
 }  // namespace simd
