@@ -9,13 +9,17 @@ LINT := ruff mypy codespell clang-format
 export FASTEMBED_CORE_REQUIRE_NATIVE = 1
 export PYTHONSAFEPATH = 1
 
-.PHONY: test lint format demo stubs dev install clean
+.PHONY: test lint format demo bench stubs dev install clean
 
 test: $(VENV)/.extra-$(EXTRAS) install
 	$(BIN)/pytest $(ARGS)
 
 demo: $(VENV)/.extra-demo install
 	$(BIN)/fastembed-core demo $(ARGS)
+
+# Every workload against every rival and this machine's limits; writes bench/results. ARGS names workloads, threads, a scale.
+bench: $(VENV)/.extra-bench install
+	$(BIN)/python bench $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check

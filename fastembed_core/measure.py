@@ -9,9 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 import numpy as np
 
@@ -29,6 +28,9 @@ _WALKS = ("read", "copy")
 # Calls shorter than this are repeated inside a round, so that the clock's own cost and grain do not matter.
 SHORTEST_ROUND = 0.005
 
+# Last-level caches a working set must fill before its traffic is memory's.
+CACHES = 3
+
 
 def clock(call: Callable[[], object], repeats: int = 1) -> float:
     """Seconds of one call, the mean over `repeats` in a row."""
@@ -38,14 +40,16 @@ def clock(call: Callable[[], object], repeats: int = 1) -> float:
     return (time.perf_counter() - start) / repeats
 
 
-def interleaved(calls: Sequence[Callable[[], object]], first: Sequence[float], rounds: int = 5, budget: float = float("inf")) -> list[list[float]]:
+def interleaved(
+    calls: Sequence[Callable[[], object]], first: Sequence[float], rounds: int = 5, budget: float = float("inf")
+) -> list[list[float]]:
     """Seconds of every call in every round: A B C, then B C A, ..., so that a change of the machine meets them all.
 
     first : seconds of one earlier run of each call, which served to warm it up
     budget : seconds a single call may take over all rounds; a slower one takes part in fewer, at least one
     """
     repeats = [max(1, round(SHORTEST_ROUND / max(seconds, 1e-9))) for seconds in first]
-    takes_part = [max(1, min(rounds, int(budget / max(seconds, SHORTEST_ROUND)))) for seconds in first]
+    takes_part = [max(1, int(min(rounds, budget / max(seconds, SHORTEST_ROUND)))) for seconds in first]
     seconds: list[list[float]] = [[] for _ in calls]
     for r in range(rounds):
         for i in range(len(calls)):
@@ -55,6 +59,7 @@ def interleaved(calls: Sequence[Callable[[], object]], first: Sequence[float], r
     return seconds
 
 
+@cache
 def last_level_cache() -> int:
     """Bytes of the largest cache the operating system tells of, 32 MiB where it does not."""
     sizes = [32 << 20]
@@ -72,10 +77,12 @@ class Limit:
     resource: str
     rate: float
     recipe: str
-    seconds: Callable[[], float]  # runs the recipe again: seconds it takes per unit
+    run: Callable[[], object]  # the recipe again, so that it can be timed beside a kernel
+    work: float  # units done by one run
 
     def __str__(self) -> str:
-        return f"{RESOURCES[self.resource][0]}: {quantity(self.rate, RESOURCES[self.resource][1])} ({self.recipe})"
+        what, unit = RESOURCES[self.resource]
+        return f"{what}: {quantity(self.rate, unit)} ({self.recipe})"
 
 
 def limits(threads: int = 1, *, rounds: int = 3, nbytes: int | None = None) -> dict[str, Limit]:
@@ -91,10 +98,12 @@ def limits(threads: int = 1, *, rounds: int = 3, nbytes: int | None = None) -> d
     source, target = _aligned(nbytes), _aligned(nbytes)
     best: dict[str, Limit] = {}
     for index, (isa, resource, name) in enumerate(_core.recipes()):
-        run = _repeatable(_core.run_recipe, index, source, target, threads, nbytes if resource in _WALKS else 0)
-        rate = 1 / min(run() for _ in range(rounds))
+        recipe = partial(_core.run_recipe, index, source, target, threads=threads)
+        run = partial(recipe, nbytes if resource in _WALKS else _steps(recipe))
+        work = run()
+        rate = work / min(clock(run) for _ in range(rounds))
         if resource not in best or rate > best[resource].rate:
-            best[resource] = Limit(resource, rate, name if isa == "any" else f"{isa} {name}", run)
+            best[resource] = Limit(resource, rate, name if isa == "any" else f"{isa} {name}", run, work)
     return {resource: best[resource] for resource in RESOURCES if resource in best}
 
 
@@ -105,32 +114,18 @@ def _aligned(nbytes: int) -> np.ndarray:
     return block[start : start + nbytes]
 
 
-def _repeatable(run: Callable[..., float], index: int, source: Any, target: Any, threads: int, n: int) -> Callable[[], float]:
-    """A run of one recipe that takes long enough to be timed: over n bytes, or for steps found by trying."""
-
-    def seconds(n: int) -> tuple[float, float]:
-        start = time.perf_counter()
-        work = run(index, source, target, n, threads)
-        return time.perf_counter() - start, work
-
-    if n == 0:
-        n = 1000 * threads
-        while (taken := seconds(n)[0]) < 0.001:
-            n *= 4
-        n = int(n * 0.01 / taken)
-
-    def per_unit() -> float:
-        taken, work = seconds(n)
-        return taken / work
-
-    return per_unit
+def _steps(run: Callable[[int], object]) -> int:
+    """How many steps of a compute recipe take about 10 ms."""
+    n = 1000
+    while (taken := clock(partial(run, n))) < 0.001:
+        n *= 4
+    return int(n * 0.01 / taken)
 
 
 def quantity(value: float, unit: str) -> str:
     """A value in three digits with its unit: 39.4 GB/s, 12.3 ms."""
-    for prefix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0), ("m", 1e-3), ("µ", 1e-6), ("n", 1e-9)):
-        if value >= size * 0.9995:
-            break
+    sizes = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
+    size, prefix = next((pair for pair in sizes if value >= pair[0] * 0.9995), sizes[-1])
     scaled = value / size
     return f"{scaled:.{0 if scaled >= 99.95 else 1 if scaled >= 9.995 else 2}f} {prefix}{unit}"
 
@@ -147,4 +142,6 @@ def fraction(work: dict[str, float], rates: dict[str, float], seconds: float) ->
     return bound / seconds, resource
 
 
-__all__ = ["RESOURCES", "Limit", "clock", "fraction", "interleaved", "last_level_cache", "limits", "median", "quantity"]
+def beyond_cache(work: dict[str, float], nbytes: float) -> dict[str, float]:
+    """The work without the memory traffic that, at `nbytes` in all, may come out of a cache: memory is not its limit."""
+    return {resource: amount for resource, amount in work.items() if resource not in _WALKS or nbytes >= CACHES * last_level_cache()}

@@ -38,12 +38,8 @@ double run_recipe(size_t index, const py::object& source, const py::object& targ
     char* const out = copies ? static_cast<char*>(to.mutable_data()) : nullptr;
     if (reinterpret_cast<uintptr_t>(out) % 64) throw py::value_error("target: expected memory aligned to 64 bytes");
     const char* const in = static_cast<const char*>(from.data());
-    double work;
-    {
-        py::gil_scoped_release nogil;
-        work = fec::run_recipe(recipe, in, out, n, threads, signal_pending);
-    }
-    if (PyErr_Occurred()) throw py::error_already_set();
+    double work = 0;
+    released([&](fec::Poll poll) { return fec::run_recipe(recipe, in, out, n, threads, poll, &work); });
     return work;
 }
 

@@ -23,12 +23,13 @@ const Recipe plain[] = {
 
 LimitKernels plain_recipes() { return {plain, sizeof plain / sizeof *plain}; }
 
-double run_recipe(const Recipe& recipe, const char* from, char* to, int64_t n, int threads, bool (*poll)()) {
+bool run_recipe(const Recipe& recipe, const char* from, char* to, int64_t n, int threads, Poll poll, double* work) {
     const bool walks = recipe.resource == Resource::read || recipe.resource == Resource::copy;
     // Enough pieces that a thread which wakes late, or is interrupted, leaves its share to the others.
     const int64_t pieces = threads > 1 ? 16 * threads : 1, unit = walks ? walk_bytes : 1, piece = n / (pieces * unit) * unit;
     const auto task = [&](int64_t i, int) { recipe.run(from + (walks ? i * piece : 0), to + (walks ? i * piece : 0), piece); };
-    return parallel_for(pieces, threads, task, poll) ? recipe.work * static_cast<double>(piece * pieces) : 0;
+    *work = recipe.work * static_cast<double>(piece * pieces);
+    return parallel_for(pieces, threads, task, poll);
 }
 
 }  // namespace fec

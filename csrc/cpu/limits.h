@@ -3,6 +3,8 @@
 #pragma once
 #include <stdint.h>
 
+#include "../core/types.h"
+
 namespace fec {
 
 // float32 multiply-adds, 8-bit and 4-bit x 8-bit multiply-adds, bits compared, bytes read, bytes copied.
@@ -24,9 +26,9 @@ struct LimitKernels {
     int count;
 };
 
-// n units of a recipe (rounded down to whole pieces) shared out over `threads` threads. Returns the work done, or 0 where
+// n units of a recipe (rounded down to whole pieces) shared out over `threads` threads, and the work they do. False where
 // poll asked to stop.
-double run_recipe(const Recipe& recipe, const char* from, char* to, int64_t n, int threads, bool (*poll)());
+bool run_recipe(const Recipe& recipe, const char* from, char* to, int64_t n, int threads, Poll poll, double* work);
 
 // What needs no vector vocabulary: the library's and the processor's own copies.
 LimitKernels plain_recipes();

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from .. import __version__
 
-COMMANDS = ("info", "demo", "search", "quantize")
+COMMANDS = ("info", "demo", "search", "quantize", "bench")
 
 OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 

@@ -1,0 +1,13 @@
+"""quantize under pytest-benchmark: every workload, by every backend of ours and every rival."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .workloads import Workload
+
+OP = "quantize"
+
+
+def bench_quantize(measure: Callable[[Workload, str], None], workload: Workload, contender: str) -> None:
+    measure(workload, contender)

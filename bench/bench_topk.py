@@ -1,0 +1,13 @@
+"""topk under pytest-benchmark: every workload, by every backend of ours and every rival."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .workloads import Workload
+
+OP = "topk"
+
+
+def bench_topk(measure: Callable[[Workload, str], None], workload: Workload, contender: str) -> None:
+    measure(workload, contender)
