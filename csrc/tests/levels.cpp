@@ -11,6 +11,7 @@ namespace test {
 
 void check_search();
 void check_topk();
+void check_vectors();
 
 void vocabulary_scalar();
 #if defined(__x86_64__)
@@ -55,6 +56,7 @@ int main(int count, char** names) {
         level.vocabulary();
         fec::test::check_search();
         fec::test::check_topk();
+        fec::test::check_vectors();
         ok &= fec::test::report(name);
     }
     return ok ? 0 : 1;

@@ -140,7 +140,7 @@ void check_code_tiles(const SearchKernels& kernels, const Operand& x) {
                 const uint32_t kept = static_cast<uint32_t>(element) & (group == 4 ? 0xFFu : 0xFFFFu);
                 packed[static_cast<size_t>(d / group * lanes + lane)] |= kept << (32 / group * (d % group));
             }
-        kernels.code_tile(packed.data(), vectors, dim, codes, ld, n, starts.data(), lane_starts.data(), out.data());
+        kernels.code_tile(packed.data(), vectors, dim, codes, ld, n, ld * n, starts.data(), lane_starts.data(), out.data());
         for (int64_t i = 0; i < n; ++i) {
             const double* row = x.code(ids[static_cast<size_t>(i)]);
             for (int64_t lane = 0; lane < lanes; ++lane) {
@@ -181,7 +181,7 @@ void check_bit_tiles(const SearchKernels& kernels, const Operand& x) {
         for (int64_t w = 0; w < words; ++w) std::memcpy(&panel[static_cast<size_t>(w * lanes + lane)], own + 4 * w, 4);
     }
     std::vector<int32_t> tile(static_cast<size_t>(n * lanes)), single(static_cast<size_t>(n));
-    kernels.bit_tile(panel.data(), kernels.tile_vectors, dim, x.rows.data, x.rows.stride, n, tile.data());
+    kernels.bit_tile(panel.data(), kernels.tile_vectors, dim, x.rows.data, x.rows.stride, n, 0, tile.data());
     for (int64_t lane = 0; lane < lanes; ++lane) {
         kernels.hamming_rows(folded.data() + lane * (words * 4 + 256), x.rows, nullptr, 0, n, single.data());
         for (int64_t i = 0; i < n; ++i) {

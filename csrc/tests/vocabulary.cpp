@@ -25,123 +25,16 @@ uint32_t bits_from(float v) {
     return bits;
 }
 
-// W (or 8) of `count` bit patterns at a time, the last ones again where they run out.
-template <class T, class Pattern, class Each>
-void in_blocks(int64_t count, int lanes, Pattern pattern, Each each) {
-    T* block = static_cast<T*>(guarded(0, lanes * sizeof(T)));
-    for (int64_t i = 0; i < count; i += lanes) {
-        for (int j = 0; j < lanes; ++j) block[j] = pattern(i + j < count ? i + j : count - 1);
-        each(i, block);
-    }
-}
-
-// Every value of a 16- or 8-bit type widens to what its format says, in float32 and in float64.
-template <class T, class Pattern>
-void check_widen(const char* what, int64_t count, Pattern pattern) {
-    in_blocks<T>(count, W, pattern, [&](int64_t i, const T* block) {
-        float got[W];
-        simd::store(got, simd::widen(block));
-        for (int j = 0; j < W; ++j) expect_same(what, i + j, got[j], value_of(block[j]));
-    });
-    in_blocks<T>(count, 8, pattern, [&](int64_t i, const T* block) {
-        double got[8];
-        simd::dstore(got, simd::dwiden(block));
-        for (int j = 0; j < 8; ++j) expect_same(what, i + j, got[j], value_of(block[j]));
-    });
-}
-
-// Tails: n of the lanes are read, the rest are zero; narrowing writes n and leaves what lies around alone. The row's last
-// element is the last byte before the guard.
-template <class T>
-void check_tails(const char* what) {
-    for (int n = 1; n <= W; ++n) {
-        T* p = static_cast<T*>(guarded(0, n * sizeof(T)));
-        for (int i = 0; i < n; ++i) __builtin_memset(p + i, 0x11 * (i % 5 + 1), sizeof(T));
-        float got[W];
-        simd::store(got, simd::widen_n(p, n));
-        for (int j = 0; j < W; ++j) expect_same(what, n, got[j], j < n ? value_of(p[j]) : 0.0f);
-    }
-    for (int n = 1; n <= 8; ++n) {
-        T* p = static_cast<T*>(guarded(0, n * sizeof(T)));
-        for (int i = 0; i < n; ++i) __builtin_memset(p + i, 0x11 * (i % 5 + 1), sizeof(T));
-        double got[8];
-        simd::dstore(got, simd::dwiden_n(p, n));
-        for (int j = 0; j < 8; ++j) expect_same(what, n, got[j], j < n ? value_of(p[j]) : 0.0f);
-    }
-}
-
-template <class T>
-void check_narrow_tails(const char* what) {
-    for (int n = 1; n <= W; ++n) {
-        unsigned char* before = static_cast<unsigned char*>(guarded(0, 1 + n * sizeof(T)));
-        *before = 0xA5;
-        T* p = reinterpret_cast<T*>(before + 1);  // one byte off alignment
-        simd::narrow_n(p, simd::set1(3.0f), n);
-        for (int i = 0; i < n; ++i) {
-            T element;
-            __builtin_memcpy(&element, before + 1 + i * sizeof(T), sizeof(T));
-            expect_same(what, n, value_of(element), 3.0f);
-        }
-        expect(what, n, *before, 0xA5);
-    }
-}
-
-// Unaligned reads at every byte offset.
-template <class T>
-void check_unaligned(const char* what) {
-    for (size_t offset = 0; offset < 64; ++offset) {
-        const size_t wide = (W > 8 ? W : 8) * sizeof(T);
-        char* base = static_cast<char*>(guarded(0, wide + offset));
-        for (size_t i = 0; i < wide; i += sizeof(T))
-            __builtin_memset(base + i, static_cast<int>(0x11 * (i / sizeof(T) % 5 + 1)), sizeof(T));
-        float got[W];
-        simd::store(got, simd::widen(reinterpret_cast<const T*>(base)));
-        double dgot[8];
-        simd::dstore(dgot, simd::dwiden(reinterpret_cast<const T*>(base)));
-        for (int j = 0; j < (W > 8 ? W : 8); ++j) {
-            T element;
-            __builtin_memcpy(&element, base + j * sizeof(T), sizeof(T));
-            if (j < W) expect_same(what, static_cast<int64_t>(offset), got[j], value_of(element));
-            if (j < 8) expect_same(what, static_cast<int64_t>(offset), dgot[j], value_of(element));
-        }
-    }
-}
-
-// Around every value of a 16-bit format: itself, the midpoint to the next one, and the float32 neighbours of both.
-template <class T, class Nearest>
-void check_narrow16(const char* what, Nearest nearest) {
-    for (int64_t i = 0; i < 65536; i += 1) {
-        const T lo{static_cast<uint16_t>(i)}, hi{static_cast<uint16_t>(i + ((i & 0x7FFF) < 0x7FFF))};
-        const uint32_t at = bits_from(value_of(lo)), middle = bits_from(value_of(lo) / 2 + value_of(hi) / 2);
-        const uint32_t around[] = {at, at + 1, at - 1, middle, middle + 1, middle - 1};
-        float in[16] = {};
-        for (int j = 0; j < 6; ++j) in[j] = float_from(around[j]);
-        for (int j = 0; j < 6; j += W) {
-            T got[16];
-            simd::narrow(got + j, simd::load(in + j));
-            for (int l = j; l < 6 && l < j + W; ++l) {
-                const T want = nearest(in[l]);
-                expect_same(what, i, value_of(got[l]), value_of(want));
-                if (in[l] == in[l]) expect(what, i, got[l].bits, want.bits);
-            }
-        }
-    }
-}
-
-template <class T>
-void check_narrow8(const char* what, int lowest) {
-    for (int i = 0; i < 256; i += W) {
-        float in[W];
-        T got[W];
-        for (int j = 0; j < W; ++j) in[j] = static_cast<float>(lowest + i + j);
-        simd::narrow(got, simd::load(in));
-        for (int j = 0; j < W; ++j) expect_same(what, i + j, got[j], in[j]);
-    }
-}
-
 float edge_or_random(int64_t i) {
     return float_from(i < fec::test::float_edge_count ? fec::test::float_edges[i] : fec::test::random_bits());
 }
+
+}  // namespace
+
+#include "conversions.inl.h"
+#include "integers.inl.h"
+
+namespace {
 
 // Every pair of edge values, then random ones.
 void check_arithmetic() {
@@ -238,129 +131,11 @@ void check_float64() {
         same("dzero", simd::dzero(), [](int) { return 0.0; });
         simd::dnarrow(narrowed, z);
         for (int j = 0; j < 8; ++j) expect_same("dnarrow", i, narrowed[j], static_cast<float>(c[j]));
+        alignas(64) float streamed[8];
+        simd::dstream(streamed, z);
+        simd::fence();
+        for (int j = 0; j < 8; ++j) expect_same("dstream", i, streamed[j], static_cast<float>(c[j]));
     }
-}
-
-// `count` random bytes in [low, high]; the first time all lowest, then all highest.
-template <class T>
-void fill(T* out, int count, int time, int low, int high) {
-    for (int j = 0; j < count; ++j)
-        out[j] = static_cast<T>(time == 0   ? low
-                                : time == 1 ? high
-                                            : low + static_cast<int>(random_bits() % static_cast<uint32_t>(high - low + 1)));
-}
-
-void expect_lanes(const char* what, int64_t place, I got, const int32_t* want) {
-    int32_t lanes[W];
-    simd::istore(lanes, got);
-    for (int j = 0; j < W; ++j) expect(what, place, static_cast<uint32_t>(lanes[j]), static_cast<uint32_t>(want[j]));
-}
-
-template <class T>
-I words_of(const T* p) {
-    static_assert(sizeof(I) == 4 * W, "");
-    I v;
-    __builtin_memcpy(&v, p, sizeof v);
-    return v;
-}
-
-// What a lane of `dot` multiplies: 4 bytes, the panel's unsigned or not, or 2 int16.
-template <int G, bool Unsigned>
-struct Element {
-    using A = int16_t;
-    using B = int16_t;
-};
-template <>
-struct Element<4, true> {
-    using A = uint8_t;
-    using B = int8_t;
-};
-template <>
-struct Element<4, false> {
-    using A = int8_t;
-    using B = int8_t;
-};
-
-// Products of bytes, G of them in each 32-bit lane, added to it.
-template <int G, class A, class B, class Op>
-void check_products(const char* what, int time, int low, int high, Op op) {
-    A a[G * W];
-    B b[G * W];
-    int32_t start[W], want[W];
-    fill(a, G * W, time, low, high);
-    fill(b, G * W, time % 4, -128, 127);
-    for (int j = 0; j < W; ++j) {
-        want[j] = start[j] = static_cast<int32_t>(random_bits()) / 4;
-        for (int g = 0; g < G; ++g) want[j] += a[G * j + g] * b[G * j + g];
-    }
-    expect_lanes(what, time, op(simd::iload(start), words_of(a), words_of(b)), want);
-}
-
-void check_dots() {
-    using Panel = Element<simd::dot_group, simd::dot_unsigned_panel>;
-    for (int time = 0; time < 4096; ++time) {
-        constexpr int low = simd::dot_unsigned_panel ? 0 : -128, high = simd::dot_unsigned_panel ? 255 : 127;
-        check_products<simd::dot_group, Panel::A, Panel::B>("dot", time, low, high, simd::dot);
-        check_products<2, int16_t, int16_t>("madd16", time, -255, 255, simd::madd16);
-        check_products<4, uint8_t, int8_t>("dot_u7", time, 0, 127, simd::dot_u7);
-
-        // As many steps as narrow sums can hold: 8 pairs of products of 15 and a byte, 32 counts of 4 bits.
-        int32_t total[W] = {}, counts[W] = {};
-        I pairs = simd::izero(), bytes = simd::izero();
-        for (int step = 0; step < 32; ++step) {
-            uint8_t u[4 * W], n[4 * W];
-            int8_t s[4 * W];
-            fill(u, 4 * W, time + 1, 0, 15);
-            fill(s, 4 * W, time, -128, 127);
-            fill(n, 4 * W, time, 0, 15);
-            if (step < 8) pairs = simd::dot_u4(pairs, words_of(u), words_of(s));
-            bytes = simd::nibble_hamming(bytes, words_of(u), words_of(n));
-            for (int j = 0; j < 4 * W; ++j) {
-                if (step < 8) total[j / 4] += u[j] * s[j];
-                counts[j / 4] += __builtin_popcount(static_cast<unsigned>(u[j] ^ n[j]));
-            }
-        }
-        expect_lanes("dot_u4", time, simd::add_pairs(simd::izero(), pairs), total);
-        expect_lanes("nibble_hamming", time, simd::add_bytes(simd::izero(), bytes), counts);
-    }
-}
-
-template <class T>
-void check_widen16(const char* what) {
-    for (int first = 0; first < 256; first += 2 * W) {
-        T* p = static_cast<T*>(guarded(0, 2 * W));
-        for (int j = 0; j < 2 * W; ++j) p[j] = static_cast<T>(first + j);
-        int16_t got[2 * W];
-        simd::istore(got, simd::widen16(p));
-        for (int j = 0; j < 2 * W; ++j) expect(what, first + j, static_cast<uint16_t>(got[j]), static_cast<uint16_t>(p[j]));
-    }
-}
-
-void check_lanes() {
-    for (int64_t i = 0; i < 4096; ++i) {
-        int32_t a[W], b[W], sum[W], either[W], every[W], bits[W];
-        int64_t total = 0;
-        for (int j = 0; j < W; ++j) {
-            a[j] = static_cast<int32_t>(random_bits()) / W;
-            b[j] = static_cast<int32_t>(random_bits()) / W;
-            sum[j] = a[j] + b[0];
-            either[j] = a[j] | b[j];
-            bits[j] = a[j] + __builtin_popcount(static_cast<uint32_t>(a[j] ^ b[j]));
-            total += a[j];
-        }
-        expect_lanes("iadd", i, simd::iadd(simd::iload(a), simd::iset1(b[0])), sum);
-        expect_lanes("ior", i, simd::ior(simd::iload(a), simd::iload(b)), either);
-        expect_lanes("hamming", i, simd::hamming(simd::iload(a), simd::iload(a), simd::iload(b)), bits);
-        expect("isum", i, static_cast<uint32_t>(simd::isum(simd::iload(a))), static_cast<uint32_t>(total));
-        const char* odd = reinterpret_cast<const char*>(a) + 1;
-        for (int32_t& one : every) __builtin_memcpy(&one, odd, 4);
-        expect_lanes("broadcast32", i, simd::broadcast32(odd), every);
-        float floats[W];
-        simd::store(floats, simd::to_float(simd::iload(a)));
-        for (int j = 0; j < W; ++j) expect_same("to_float", i, floats[j], static_cast<float>(a[j]));
-    }
-    const int32_t zeros[W] = {};
-    expect_lanes("izero", 0, simd::izero(), zeros);
 }
 
 template <class T>
@@ -397,6 +172,7 @@ void FEC_CHECK() {
     check_narrow16<fec::bf16>("narrow bf16", nearest_bf16);
     check_narrow8<int8_t>("narrow int8", -128);
     check_narrow8<uint8_t>("narrow uint8", 0);
+    check_codes();
     check_arithmetic();
     check_rounding_and_sums();
     check_float64();
