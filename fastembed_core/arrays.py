@@ -146,12 +146,6 @@ def _bfloat16_tensor(bits: np.ndarray) -> Any:
     return from_host(bits.view(np.int16)).view(torch.bfloat16)
 
 
-def _bfloat16_tensor(bits: np.ndarray) -> Any:
-    import torch
-
-    return from_host(bits.view(np.int16)).view(torch.bfloat16)
-
-
 def to_device(x: np.ndarray | None, device: str) -> Any:
     """A host array as a torch tensor on `device`; None stays None."""
     return None if x is None else from_host(x).to(device)

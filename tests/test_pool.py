@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import math
 import threading
 import tracemalloc
@@ -102,7 +103,7 @@ def test_against_the_reference(backend: str, mode: str, kind: str) -> None:
             check(tokens_of(kind, b, t, d), mask_of(padding, b, t), arguments(mode, d), backend)
 
 
-@pytest.mark.parametrize("mode", ("mean", "max", "attention"))
+@pytest.mark.parametrize("mode", ["mean", "max", "attention"])
 def test_dims(backend: str, mode: str) -> None:
     for d in DIMS:
         for kind in ("f32", "f16"):
@@ -116,7 +117,7 @@ def test_long_sequences(backend: str, mode: str) -> None:
         check(tokens_of("f32", 3, 1400, 24), mask_of(padding, 3, 1400), arguments(mode, 24), backend)
 
 
-@pytest.mark.parametrize("heads", (2, 3, 8))
+@pytest.mark.parametrize("heads", [2, 3, 8])
 def test_many_queries(backend: str, heads: int) -> None:
     """(H, D) queries side by side, equal to one at a time; (H, D / H) heads over slices, equal to each slice alone."""
     x, mask = tokens_of("f32", 4, 40, 48), mask_of("right", 4, 40)
@@ -125,7 +126,10 @@ def test_many_queries(backend: str, heads: int) -> None:
     sliced = {"mode": "attention", "query": whole["query"][:, : 48 // heads]} if 48 % heads == 0 else whole
     check(x, mask, sliced, backend)
     if 48 % heads == 0:
-        parts = [fc.pool(part, mask, mode="attention", query=q, backend="reference") for part, q in zip(np.split(x, heads, 2), sliced["query"], strict=True)]
+        parts = [
+            fc.pool(part, mask, mode="attention", query=q, backend="reference")
+            for part, q in zip(np.split(x, heads, 2), sliced["query"], strict=True)
+        ]
         same(fc.pool(x, mask, **sliced, backend="reference"), np.concatenate(parts, axis=1))
 
 
@@ -195,7 +199,11 @@ def test_masked_tokens_are_not_read(backend: str, mode: str) -> None:
 
 def test_the_reference_against_fsum() -> None:
     rng = cases.rng_of("fsum")
-    for x in (rng.standard_normal((1, 300, 3)), rng.standard_normal((1, 300, 3)) * 1e-40, np.tile([[1e30], [1.0], [-1e30]], (1, 100, 1)).reshape(1, 300, 1)):
+    for x in (
+        rng.standard_normal((1, 300, 3)),
+        rng.standard_normal((1, 300, 3)) * 1e-40,
+        np.tile([[1e30], [1.0], [-1e30]], (1, 100, 1)).reshape(1, 300, 1),
+    ):
         x = x.astype(np.float32)
         w = rng.random((1, 300)).astype(np.float32)
         place = 1.0 + np.arange(300)
@@ -239,7 +247,7 @@ def test_batch_padding_and_threads_change_no_bit(backend: str, mode: str) -> Non
     same(fc.pool(np.stack([sequences[2]] * 3), **how), np.stack([alone[2]] * 3))
 
 
-@pytest.mark.parametrize("mode", ("mean", "max", "attention", "weightedmean"))
+@pytest.mark.parametrize("mode", ["mean", "max", "attention", "weightedmean"])
 def test_large_calls_on_several_threads(mode: str, backend: str) -> None:
     """Enough work for the threads to be used: many sequences, and one whose spans are shared out."""
     for b, t in ((40, 300), (2, 9000)):
@@ -286,7 +294,7 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 @pytest.mark.op("pool", reference=True)
-@pytest.mark.parametrize("kind", ("f32", "f16", "bf16", "f64"))
+@pytest.mark.parametrize("kind", ["f32", "f16", "bf16", "f64"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts(backend: str, layout: str, kind: str) -> None:
     for d in (1, 20, 33):
@@ -326,13 +334,13 @@ def test_cu_seqlens(backend: str, mode: str) -> None:
     for mask in (None, keep, np.zeros(41, bool)):
         got = fc.pool(x, mask, cu_seqlens=ends.astype(np.int32), **arguments(mode, 17), backend=backend)
         assert got.shape == (6, 17)
-        for i, (lo, hi) in enumerate(zip(ends[:-1], ends[1:], strict=True)):
+        for i, (lo, hi) in enumerate(itertools.pairwise(ends)):
             alone = fc.pool(x[None, lo:hi], None if mask is None else mask[None, lo:hi], **arguments(mode, 17), backend=backend)
             same(got[i], alone[0])
 
 
 @pytest.mark.op("pool", reference=True)
-@pytest.mark.parametrize("shape", ((0, 5, 8), (3, 0, 8), (3, 5, 0), (0, 0, 0)))
+@pytest.mark.parametrize("shape", [(0, 5, 8), (3, 0, 8), (3, 5, 0), (0, 0, 0)])
 def test_empty_shapes(backend: str, shape: tuple[int, int, int]) -> None:
     x = np.zeros(shape, np.float32)
     for mode in MODES:
@@ -388,7 +396,12 @@ def test_extreme_norms(backend: str) -> None:
 @pytest.mark.op("pool", reference=True)
 def test_out(backend: str) -> None:
     x, mask = tokens_of("f32", 4, 9, 12), mask_of("right", 4, 9)
-    for precision, dtype, width in (("float32", np.float32, 12), ("float16", np.float16, 12), ("int8_row", np.int8, 12), ("ubinary", np.uint8, 2)):
+    for precision, dtype, width in (
+        ("float32", np.float32, 12),
+        ("float16", np.float16, 12),
+        ("int8_row", np.int8, 12),
+        ("ubinary", np.uint8, 2),
+    ):
         expected = fc.pool(x, mask, precision=precision, backend=backend)
         for out in (np.empty((4, width), dtype), np.empty((4, 30), dtype)[:, :width], np.empty((4, 2 * width), dtype)[:, ::2]):
             got = fc.pool(x, mask, precision=precision, out=out, backend=backend)

@@ -10,10 +10,10 @@ from typing import Any
 import cases
 import numpy as np
 import pytest
+from test_pool import arguments, mask_of, same, tokens_of
 
 import fastembed_core as fc
 from fastembed_core.ops.pool import MODES, SUMS
-from test_pool import arguments, check, mask_of, same, tokens_of
 
 pytestmark = pytest.mark.op("pool")
 
@@ -52,7 +52,7 @@ def test_the_model_s_own_embeddings(backend: str, hidden_states: Any) -> None:
 
 
 @pytest.mark.op("pool", reference=True)
-@pytest.mark.parametrize("padding", ("none", "right", "left", "holes"))
+@pytest.mark.parametrize("padding", ["none", "right", "left", "holes"])
 @pytest.mark.parametrize("mode", HOST_MODES)
 def test_sentence_transformers(backend: str, mode: str, padding: str) -> None:
     torch = pytest.importorskip("torch")
@@ -85,7 +85,9 @@ def test_scaled_dot_product_attention(backend: str) -> None:
     got = fc.pool(states, mask, mode="attention", query=query, backend=backend)
     torch.testing.assert_close(got.reshape(4, 3, 24), expected, rtol=0, atol=2e-6)
     one = fc.pool(states, mask, mode="attention", query=query[1], scale=0.3, backend=backend)
-    torch.testing.assert_close(one, attention(query[1:2].expand(4, 1, 24), states, states, attn_mask=mask[:, None], scale=0.3)[:, 0], rtol=0, atol=2e-6)
+    torch.testing.assert_close(
+        one, attention(query[1:2].expand(4, 1, 24), states, states, attn_mask=mask[:, None], scale=0.3)[:, 0], rtol=0, atol=2e-6
+    )
     heads = states.reshape(4, 50, 3, 8).transpose(1, 2)
     expected = attention(query[:, :8].expand(4, 3, 8)[:, :, None], heads, heads, attn_mask=mask[:, None, None])
     got = fc.pool(states, mask, mode="attention", query=query[:, :8], backend=backend)
@@ -129,7 +131,9 @@ def test_torch_and_dlpack(backend: str) -> None:
     query, weights = tensor[0, 0], valid.bfloat16() / 3
     how: dict[str, Any] = {"mode": "attention", "backend": backend}
     same(fc.pool(tensor, query=query, **how).numpy(), fc.pool(x, query=x[0, 0], **how))
-    same(fc.pool(tensor, token_weights=weights, backend=backend).numpy(), fc.pool(x, token_weights=weights.float().numpy(), backend=backend))
+    same(
+        fc.pool(tensor, token_weights=weights, backend=backend).numpy(), fc.pool(x, token_weights=weights.float().numpy(), backend=backend)
+    )
 
 
 def test_flushed_subnormals(backend: str) -> None:
@@ -152,8 +156,8 @@ def test_flushed_subnormals(backend: str) -> None:
 # --- gradients ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("flat", (False, True))
-@pytest.mark.parametrize("normalize", (False, True))
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("mode", MODES)
 def test_gradients(mode: str, normalize: bool, flat: bool) -> None:
     """Numerically, through float32: the steps are wide enough for its rounding and short enough for the curvature."""
@@ -192,7 +196,10 @@ def test_gradients_are_never_lost() -> None:
     x = torch.ones(2, 3, 4, requires_grad=True)
     assert fc.pool(x).requires_grad and fc.pool(x, normalize=True, truncate_dim=2).requires_grad
     for how, said in (
-        ({"precision": "int8_row"}, "precision: got 'int8_row' for an input that requires grad, expected float32 or float16; use torch.no_grad()"),
+        (
+            {"precision": "int8_row"},
+            "precision: got 'int8_row' for an input that requires grad, expected float32 or float16; use torch.no_grad()",
+        ),
         ({"out": torch.empty(2, 4)}, "out: got an array for an input that requires grad, expected None, or torch.no_grad()"),
         ({"backend": "cpu"}, "backend: cpu keeps no gradients"),
     ):
@@ -214,15 +221,27 @@ WRONG: tuple[tuple[type[Exception], dict[str, Any], str], ...] = (
     (TypeError, {"tokens": X[0], "cu_seqlens": np.array([0.0, 3.0])}, "cu_seqlens: got float64, expected integers"),
     (ValueError, {"tokens": X[0], "cu_seqlens": np.array([], int)}, "cu_seqlens: got shape (0,), expected (B + 1,)"),
     (ValueError, {"tokens": X[0], "cu_seqlens": np.array([[0, 3]])}, "cu_seqlens: got shape (1, 2), expected (B + 1,)"),
-    (ValueError, {"tokens": X[0], "cu_seqlens": np.array([0, 2])}, "cu_seqlens: got 0 to 2, expected it to rise from 0 to 3, the number of tokens"),
-    (ValueError, {"tokens": X[0], "cu_seqlens": np.array([0, 2, 1, 3])}, "cu_seqlens: got 0 to 3, expected it to rise from 0 to 3, the number of tokens"),
+    (
+        ValueError,
+        {"tokens": X[0], "cu_seqlens": np.array([0, 2])},
+        "cu_seqlens: got 0 to 2, expected it to rise from 0 to 3, the number of tokens",
+    ),
+    (
+        ValueError,
+        {"tokens": X[0], "cu_seqlens": np.array([0, 2, 1, 3])},
+        "cu_seqlens: got 0 to 3, expected it to rise from 0 to 3, the number of tokens",
+    ),
     (ValueError, {"mask": np.ones((3, 2), bool)}, "mask: got shape (3, 2), expected (2, 3), tokens without their last axis"),
     (TypeError, {"mask": np.ones((2, 3), complex)}, "mask: got complex128, expected bool, or 0 and 1 in an integer or float type"),
     (ValueError, {"mask": np.full((2, 3), 2)}, "mask: got the value 2, expected 0 and 1 alone"),
     (ValueError, {"mask": np.full((2, 3), -1)}, "mask: got the value -1, expected 0 and 1 alone"),
     (ValueError, {"mask": np.full((2, 3), 0.5)}, "mask: got the value 0.5, expected 0 and 1 alone"),
     (ValueError, {"mask": np.full((2, 3), np.nan)}, "mask: got the value nan, expected 0 and 1 alone"),
-    (ValueError, {"mode": "average"}, "mode: got 'average', expected one of mean, max, cls, lasttoken, weightedmean, mean_sqrt_len_tokens, attention"),
+    (
+        ValueError,
+        {"mode": "average"},
+        "mode: got 'average', expected one of mean, max, cls, lasttoken, weightedmean, mean_sqrt_len_tokens, attention",
+    ),
     (ValueError, {"mode": None}, "mode: got None, expected one of mean"),
     (ValueError, {"query": Q}, "query: got ndarray for mode 'mean', expected None, or mode 'attention'"),
     (ValueError, {"scale": 1.0}, "scale: got float for mode 'mean', expected None, or mode 'attention'"),
@@ -238,9 +257,17 @@ WRONG: tuple[tuple[type[Exception], dict[str, Any], str], ...] = (
     (ValueError, {"truncate_dim": 5}, "truncate_dim: got 5, expected 1 to 4"),
     (ValueError, {"truncate_dim": 0}, "truncate_dim: got 0, expected 1 to 4"),
     (TypeError, {"truncate_dim": 2.0}, "truncate_dim: got float, expected an int"),
-    (ValueError, {"precision": "int4"}, "precision: got 'int4', expected one of float32, float16, int8_row, int4_row, int8, uint8, binary, ubinary"),
+    (
+        ValueError,
+        {"precision": "int4"},
+        "precision: got 'int4', expected one of float32, float16, int8_row, int4_row, int8, uint8, binary, ubinary",
+    ),
     (ValueError, {"precision": "int8"}, "ranges: got None for precision 'int8', expected (2, 4), as calibrate returns them"),
-    (ValueError, {"precision": "int8", "ranges": X[0]}, "ranges: got shape (3, 4), expected (2, 4), the minimum and maximum of each element kept"),
+    (
+        ValueError,
+        {"precision": "int8", "ranges": X[0]},
+        "ranges: got shape (3, 4), expected (2, 4), the minimum and maximum of each element kept",
+    ),
     (ValueError, {"ranges": X[0, :2]}, "ranges: got an array for precision 'float32', which has none"),
     (ValueError, {"out": np.empty((2, 3), np.float32)}, "out: got float32 of shape (2, 3), expected float32 of shape (2, 4)"),
     (ValueError, {"out": np.empty((2, 4))}, "out: got float64 of shape (2, 4), expected float32 of shape (2, 4)"),

@@ -31,9 +31,16 @@ inline bool signal_pending() {
 
 inline const float* floats(const py::object& x) { return x.is_none() ? nullptr : static_cast<const float*>(py::array(x).data()); }
 
-inline fec::Rows rows_of(const py::array& data, const std::string& kind, int64_t dim, const py::object& scale, const py::object& ranges, int flip) {
+inline fec::Rows rows_of(const py::array& data, const std::string& kind, int64_t dim, const py::object& scale, const py::object& ranges,
+                         int flip) {
     if (data.ndim() != 2) throw py::value_error("data: expected 2 dimensions");
-    return {static_cast<const char*>(data.data()), data.shape(0), dim, data.strides(0), kind_of(kind), floats(scale), floats(ranges),
+    return {static_cast<const char*>(data.data()),
+            data.shape(0),
+            dim,
+            data.strides(0),
+            kind_of(kind),
+            floats(scale),
+            floats(ranges),
             static_cast<uint8_t>(flip)};
 }
 

@@ -13,7 +13,8 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
         [] {
             std::vector<std::string> names;
             for (int i = 0; i < 5; ++i)
-                if (fec::isa_built(static_cast<fec::Isa>(i)) && fec::isa_available(static_cast<fec::Isa>(i))) names.push_back(fec::isa_names[i]);
+                if (fec::isa_built(static_cast<fec::Isa>(i)) && fec::isa_available(static_cast<fec::Isa>(i)))
+                    names.push_back(fec::isa_names[i]);
             return names;
         },
         "The instruction sets this build holds and this machine runs, ascending.");

@@ -41,7 +41,8 @@ void pool(const py::array& tokens, const std::string& kind, const py::object& ma
     call.scale = scale;
     call.normalize = normalize;
     float* scales = out_scale.is_none() ? nullptr : static_cast<float*>(py::cast<py::array>(out_scale).mutable_data());
-    call.sink = {static_cast<char*>(out.mutable_data()), out.strides(0), dim, precision_of(precision), scales, data_of<float>(ranges), false};
+    call.sink = {
+        static_cast<char*>(out.mutable_data()), out.strides(0), dim, precision_of(precision), scales, data_of<float>(ranges), false};
     released([&](fec::Poll poll) { return fec::pool(call, threads, poll); });
 }
 

@@ -8,7 +8,10 @@ namespace {
 // An operand as Python holds it: keeps its arrays alive while kernels read them.
 struct Operand {
     Operand(py::array data, const std::string& kind, int64_t dim, py::object scale, py::object ranges, int flip)
-        : data_(std::move(data)), scale_(std::move(scale)), ranges_(std::move(ranges)), rows(rows_of(data_, kind, dim, scale_, ranges_, flip)) {}
+        : data_(std::move(data)),
+          scale_(std::move(scale)),
+          ranges_(std::move(ranges)),
+          rows(rows_of(data_, kind, dim, scale_, ranges_, flip)) {}
 
 private:
     py::array data_;
@@ -43,13 +46,13 @@ fec::Allowed allowed_of(const py::object& mask, bool packed, const py::object& e
 
 void bind_search(py::module_& m) {
     py::class_<Operand>(m, "Rows", "An operand of a search: arrays and how to read them.")
-        .def(py::init<py::array, const std::string&, int64_t, py::object, py::object, int>(), py::arg("data"), py::arg("kind"), py::arg("dim"),
-             py::arg("scale") = py::none(), py::arg("ranges") = py::none(), py::arg("flip") = 0);
+        .def(py::init<py::array, const std::string&, int64_t, py::object, py::object, int>(), py::arg("data"), py::arg("kind"),
+             py::arg("dim"), py::arg("scale") = py::none(), py::arg("ranges") = py::none(), py::arg("flip") = 0);
 
     m.def(
         "topk",
-        [](const Operand& q, const Operand& x, int64_t k, const std::string& metric, const std::string& form, const py::object& mask, bool packed,
-           const py::object& exclude, int threads, py::array scores, py::array_t<int64_t> indices) {
+        [](const Operand& q, const Operand& x, int64_t k, const std::string& metric, const std::string& form, const py::object& mask,
+           bool packed, const py::object& exclude, int threads, py::array scores, py::array_t<int64_t> indices) {
             const fec::Pair pair = pair_of(q, x, metric, form);
             const fec::Allowed allowed = allowed_of(mask, packed, exclude);
             void* to = scores.mutable_data();
@@ -59,8 +62,8 @@ void bind_search(py::module_& m) {
         "The k best rows for each query.");
     m.def(
         "rescore",
-        [](const Operand& q, const Operand& x, const py::array_t<int64_t>& ids, int64_t k, const std::string& metric, const std::string& form,
-           int threads, py::array scores, py::array_t<int64_t> indices) {
+        [](const Operand& q, const Operand& x, const py::array_t<int64_t>& ids, int64_t k, const std::string& metric,
+           const std::string& form, int threads, py::array scores, py::array_t<int64_t> indices) {
             const fec::Pair pair = pair_of(q, x, metric, form);
             const int64_t* candidates = ids.data();
             const int64_t width = ids.shape(1);

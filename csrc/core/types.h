@@ -8,8 +8,12 @@ namespace fec {
 enum class Kind : int { f32, f16, bf16, f64, i8, u8, i4, bits };
 
 // Element types that have no C++ type of their own. Trivial, so that memcpy reads them at any alignment.
-struct f16 { uint16_t bits; };
-struct bf16 { uint16_t bits; };
+struct f16 {
+    uint16_t bits;
+};
+struct bf16 {
+    uint16_t bits;
+};
 
 // n rows of dim elements, stride bytes apart (any sign), elements of a row side by side at any alignment.
 struct Rows {

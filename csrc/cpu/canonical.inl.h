@@ -16,7 +16,9 @@ inline double combine(simd::D lanes) {
 template <class T>
 struct Plain {
     static inline simd::D read(const Rows&, const char* row, int64_t k) { return simd::dwiden(reinterpret_cast<const T*>(row) + k); }
-    static inline simd::D read_n(const Rows&, const char* row, int64_t k, int64_t n) { return simd::dwiden_n(reinterpret_cast<const T*>(row) + k, n); }
+    static inline simd::D read_n(const Rows&, const char* row, int64_t k, int64_t n) {
+        return simd::dwiden_n(reinterpret_cast<const T*>(row) + k, n);
+    }
 };
 struct Packed {
     static inline simd::D read(const Rows& x, const char* row, int64_t k) { return read_n(x, row, k, 8); }
@@ -98,9 +100,12 @@ inline void canonical_kind(const double* q, const Rows& x, const int64_t* ids, i
 
 void canonical(const double* q, const Rows& x, const int64_t* ids, int64_t n, Sums what, double* out, double* norms) {
     switch (what) {
-        case Sums::dot: return canonical_kind<Sums::dot>(q, x, ids, n, out, norms);
-        case Sums::dot_and_norm: return canonical_kind<Sums::dot_and_norm>(q, x, ids, n, out, norms);
-        case Sums::squared: return canonical_kind<Sums::squared>(q, x, ids, n, out, norms);
+        case Sums::dot:
+            return canonical_kind<Sums::dot>(q, x, ids, n, out, norms);
+        case Sums::dot_and_norm:
+            return canonical_kind<Sums::dot_and_norm>(q, x, ids, n, out, norms);
+        case Sums::squared:
+            return canonical_kind<Sums::squared>(q, x, ids, n, out, norms);
     }
 }
 

@@ -58,7 +58,8 @@ public:
         if (error == Error::squared) {
             const double root = std::sqrt(-e), b = 4 * inexact_ * (a + r);
             const double low = root > b ? root - b : 0.0;
-            return {static_cast<float>(-(root + b) * (root + b) * (1 + gamma_) - floor_), static_cast<float>(-low * low * (1 - gamma_) + floor_)};
+            return {static_cast<float>(-(root + b) * (root + b) * (1 + gamma_) - floor_),
+                    static_cast<float>(-low * low * (1 - gamma_) + floor_)};
         }
         if (error == Error::jaccard) {
             const double either = a + r - e, distance = either > 0 ? -2 * e / either : 0.0;

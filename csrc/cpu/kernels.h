@@ -21,5 +21,4 @@ struct Kernels {
     NormalizeKernels normalize;
 };
 
-
 }  // namespace fec

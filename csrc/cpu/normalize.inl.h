@@ -46,10 +46,14 @@ inline void normalize(const fec::Rows& x, double eps, const fec::UnitRows& out, 
 
 inline void normalize_rows(const fec::Rows& x, double eps, const fec::UnitRows& out, bool past_cache, int64_t lo, int64_t hi) {
     switch (x.kind) {
-        case fec::Kind::f16: return normalize<simd::f16, simd::f16>(x, eps, out, past_cache, lo, hi);
-        case fec::Kind::bf16: return normalize<simd::bf16, simd::bf16>(x, eps, out, past_cache, lo, hi);
-        case fec::Kind::f64: return normalize<double, float>(x, eps, out, past_cache, lo, hi);
-        default: return normalize<float, float>(x, eps, out, past_cache, lo, hi);
+        case fec::Kind::f16:
+            return normalize<simd::f16, simd::f16>(x, eps, out, past_cache, lo, hi);
+        case fec::Kind::bf16:
+            return normalize<simd::bf16, simd::bf16>(x, eps, out, past_cache, lo, hi);
+        case fec::Kind::f64:
+            return normalize<double, float>(x, eps, out, past_cache, lo, hi);
+        default:
+            return normalize<float, float>(x, eps, out, past_cache, lo, hi);
     }
 }
 

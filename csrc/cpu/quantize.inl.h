@@ -18,10 +18,17 @@ inline void quantize(const fec::Rows& x, const fec::RowSink& sink, float* scratc
         const char* row = x.row(r);
         const float* values = scratch;
         switch (x.kind) {
-            case fec::Kind::f16: widened(reinterpret_cast<const simd::f16*>(row), x.dim, ahead, scratch); break;
-            case fec::Kind::bf16: widened(reinterpret_cast<const simd::bf16*>(row), x.dim, ahead, scratch); break;
-            case fec::Kind::f64: widened(reinterpret_cast<const double*>(row), x.dim, ahead, scratch); break;
-            default: values = reinterpret_cast<const float*>(row);
+            case fec::Kind::f16:
+                widened(reinterpret_cast<const simd::f16*>(row), x.dim, ahead, scratch);
+                break;
+            case fec::Kind::bf16:
+                widened(reinterpret_cast<const simd::bf16*>(row), x.dim, ahead, scratch);
+                break;
+            case fec::Kind::f64:
+                widened(reinterpret_cast<const double*>(row), x.dim, ahead, scratch);
+                break;
+            default:
+                values = reinterpret_cast<const float*>(row);
         }
         rows::emit(values, sink, r, values == scratch ? 0 : ahead);
     }
@@ -71,8 +78,7 @@ inline void signs(const uint8_t* bytes, int64_t d, uint8_t flip, float* out) {
         uint64_t word = 0;
         __builtin_memcpy(&word, bytes + i / 8, (n + 7) / 8);
         word = rows::mirrored(word ^ flip * 0x0101010101010101u);
-        for (int64_t j = 0; j < n; j += W)
-            rows::put(out, i + j, d, simd::select(static_cast<simd::Bits>(word >> j), one, minus));
+        for (int64_t j = 0; j < n; j += W) rows::put(out, i + j, d, simd::select(static_cast<simd::Bits>(word >> j), one, minus));
     }
 }
 
@@ -125,10 +131,14 @@ inline void widen_limits(const fec::Rows& x, float* limits, int64_t lo, int64_t 
 
 inline void calibrate(const fec::Rows& x, float* limits, int64_t lo, int64_t hi) {
     switch (x.kind) {
-        case fec::Kind::f16: return widen_limits<simd::f16>(x, limits, lo, hi);
-        case fec::Kind::bf16: return widen_limits<simd::bf16>(x, limits, lo, hi);
-        case fec::Kind::f64: return widen_limits<double>(x, limits, lo, hi);
-        default: return widen_limits<float>(x, limits, lo, hi);
+        case fec::Kind::f16:
+            return widen_limits<simd::f16>(x, limits, lo, hi);
+        case fec::Kind::bf16:
+            return widen_limits<simd::bf16>(x, limits, lo, hi);
+        case fec::Kind::f64:
+            return widen_limits<double>(x, limits, lo, hi);
+        default:
+            return widen_limits<float>(x, limits, lo, hi);
     }
 }
 

@@ -25,9 +25,8 @@ struct Reservoir {
 inline int64_t certify(Candidate* list, int64_t count, int64_t k, bool exact, float& threshold) {
     if (count < k) return count;
     if (exact) {
-        std::nth_element(list, list + k - 1, list + count, [](const Candidate& a, const Candidate& b) {
-            return a.lower != b.lower ? a.lower > b.lower : a.row < b.row;
-        });
+        std::nth_element(list, list + k - 1, list + count,
+                         [](const Candidate& a, const Candidate& b) { return a.lower != b.lower ? a.lower > b.lower : a.row < b.row; });
         threshold = list[k - 1].lower;
         return k;
     }

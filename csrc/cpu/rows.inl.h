@@ -54,9 +54,7 @@ inline void each_of(const T* x, int64_t d, int64_t ahead, const Body& body) {
 }
 
 // How far on in memory the row lies that is read next but about 8 KiB: the nearest distance that hides DRAM's latency.
-inline int64_t ahead(int64_t row_bytes, int64_t stride) {
-    return (row_bytes > 0 ? (8191 + row_bytes) / row_bytes : 0) * stride;
-}
+inline int64_t ahead(int64_t row_bytes, int64_t stride) { return (row_bytes > 0 ? (8191 + row_bytes) / row_bytes : 0) * stride; }
 
 inline int64_t size_of(fec::Kind kind) { return kind == fec::Kind::f64 ? 8 : kind == fec::Kind::f32 ? 4 : 2; }
 

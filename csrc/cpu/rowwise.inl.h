@@ -7,19 +7,27 @@ namespace {
 using fec::Kind;
 using fec::Rows;
 
-inline const char* row_at(const Rows& x, const int64_t* ids, int64_t first, int64_t i) { return x.data + (ids ? ids[i] : first + i) * x.stride; }
+inline const char* row_at(const Rows& x, const int64_t* ids, int64_t first, int64_t i) {
+    return x.data + (ids ? ids[i] : first + i) * x.stride;
+}
 inline int64_t row_number(const int64_t* ids, int64_t first, int64_t i) { return ids ? ids[i] : first + i; }
 
 // Calls each(tag) with a pointer whose type is the storage type of a float or byte kind.
 template <class Each>
 inline void with_type(Kind kind, Each each) {
     switch (kind) {
-        case Kind::f32: return each(static_cast<const float*>(nullptr));
-        case Kind::f16: return each(static_cast<const fec::f16*>(nullptr));
-        case Kind::bf16: return each(static_cast<const fec::bf16*>(nullptr));
-        case Kind::f64: return each(static_cast<const double*>(nullptr));
-        case Kind::u8: return each(static_cast<const uint8_t*>(nullptr));
-        default: return each(static_cast<const int8_t*>(nullptr));
+        case Kind::f32:
+            return each(static_cast<const float*>(nullptr));
+        case Kind::f16:
+            return each(static_cast<const fec::f16*>(nullptr));
+        case Kind::bf16:
+            return each(static_cast<const fec::bf16*>(nullptr));
+        case Kind::f64:
+            return each(static_cast<const double*>(nullptr));
+        case Kind::u8:
+            return each(static_cast<const uint8_t*>(nullptr));
+        default:
+            return each(static_cast<const int8_t*>(nullptr));
     }
 }
 
@@ -242,7 +250,8 @@ struct Unqualified<const T*> {
 };
 
 template <class T, int NQ>
-inline void dot_rows_as(const float* q, int64_t ldq, const Rows& x, const int64_t* ids, int64_t first, int64_t n, float* out, float* squares) {
+inline void dot_rows_as(const float* q, int64_t ldq, const Rows& x, const int64_t* ids, int64_t first, int64_t n, float* out,
+                        float* squares) {
     using namespace simd;
     constexpr int U = NQ == 1 ? 4 : NQ == 2 ? 2 : 1;  // independent chains enough to hide the latency of fma
     const int64_t dim = x.dim;
@@ -274,18 +283,27 @@ inline void dot_rows_as(const float* q, int64_t ldq, const Rows& x, const int64_
     }
 }
 
-void dot_rows(const float* q, int nq, int64_t ldq, const Rows& x, const int64_t* ids, int64_t first, int64_t n, float* out, float* squares) {
+void dot_rows(const float* q, int nq, int64_t ldq, const Rows& x, const int64_t* ids, int64_t first, int64_t n, float* out,
+              float* squares) {
     with_type(x.kind, [&](auto* tag) {
         using Value = typename Unqualified<decltype(tag)>::type;
         switch (nq) {
-            case 1: return dot_rows_as<Value, 1>(q, ldq, x, ids, first, n, out, squares);
-            case 2: return dot_rows_as<Value, 2>(q, ldq, x, ids, first, n, out, squares);
-            case 3: return dot_rows_as<Value, 3>(q, ldq, x, ids, first, n, out, squares);
-            case 4: return dot_rows_as<Value, 4>(q, ldq, x, ids, first, n, out, squares);
-            case 5: return dot_rows_as<Value, 5>(q, ldq, x, ids, first, n, out, squares);
-            case 6: return dot_rows_as<Value, 6>(q, ldq, x, ids, first, n, out, squares);
-            case 7: return dot_rows_as<Value, 7>(q, ldq, x, ids, first, n, out, squares);
-            default: return dot_rows_as<Value, 8>(q, ldq, x, ids, first, n, out, squares);
+            case 1:
+                return dot_rows_as<Value, 1>(q, ldq, x, ids, first, n, out, squares);
+            case 2:
+                return dot_rows_as<Value, 2>(q, ldq, x, ids, first, n, out, squares);
+            case 3:
+                return dot_rows_as<Value, 3>(q, ldq, x, ids, first, n, out, squares);
+            case 4:
+                return dot_rows_as<Value, 4>(q, ldq, x, ids, first, n, out, squares);
+            case 5:
+                return dot_rows_as<Value, 5>(q, ldq, x, ids, first, n, out, squares);
+            case 6:
+                return dot_rows_as<Value, 6>(q, ldq, x, ids, first, n, out, squares);
+            case 7:
+                return dot_rows_as<Value, 7>(q, ldq, x, ids, first, n, out, squares);
+            default:
+                return dot_rows_as<Value, 8>(q, ldq, x, ids, first, n, out, squares);
         }
     });
 }

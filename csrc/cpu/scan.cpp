@@ -21,7 +21,11 @@ bool all_zero(const Rows& x, int64_t row) {
 }  // namespace
 
 Scan::Scan(const Pair& pair, const Estimate& estimate, bool by_rows)
-    : pair_(pair), kernels_(kernels().search), estimate_(estimate), family_(family_of(pair)), by_rows_(by_rows),
+    : pair_(pair),
+      kernels_(kernels().search),
+      estimate_(estimate),
+      family_(family_of(pair)),
+      by_rows_(by_rows),
       shifted_(kernels_.code_unsigned_panel && pair.q.kind != Kind::u8) {
     const int64_t element = family_ == Family::floats ? 4 : family_ == Family::codes ? 4 / kernels_.code_group : 1;
     const int64_t row_bytes = std::max<int64_t>(1, family_ == Family::bits ? (pair.x.dim + 7) / 8 : pair.x.dim * element);
@@ -52,7 +56,8 @@ void Scan::load(const Block& block, bool more) {
     if (family_ == Family::bits && block.ids) {
         const int64_t bytes = (pair_.x.dim + 7) / 8;
         scratch_.resize(block_rows_ * bytes);
-        for (int64_t i = 0; i < block.n; ++i) std::memcpy(scratch_.get() + i * bytes, pair_.x.row(block.ids[i]), static_cast<size_t>(bytes));
+        for (int64_t i = 0; i < block.n; ++i)
+            std::memcpy(scratch_.get() + i * bytes, pair_.x.row(block.ids[i]), static_cast<size_t>(bytes));
         rows_ = scratch_.get(), stride_ = bytes;
     }
     describe();
@@ -113,7 +118,8 @@ void Scan::describe_row(int64_t i, double square) {
             if (pair_.metric == Metric::cosine) {
                 scale = static_cast<float>(1 / std::sqrt(square));
                 if (!(square >= 0x1p-100 && square <= 0x1p100)) scale = square < 0x1p-100 && family_ == Family::codes ? 0.0f : NAN;
-                if (square < 0x1p-100 && family_ == Family::floats && pair_.x.kind <= Kind::f64 && all_zero(pair_.x, block_.row(i))) scale = 0;
+                if (square < 0x1p-100 && family_ == Family::floats && pair_.x.kind <= Kind::f64 && all_zero(pair_.x, block_.row(i)))
+                    scale = 0;
                 if (std::isnan(row_scale)) scale = NAN;
             } else {
                 scale = row_scale;
@@ -164,7 +170,8 @@ int64_t Scan::panel_hits(const QueryTile& tile, int64_t p, const float* threshol
     const int vectors = tile.vectors(p);
     if (family_ == Family::floats)
         return kernels_.filter(reinterpret_cast<const float*>(raw), vectors, block_.n, scale_.get(), bias_.get(), thresholds, hits_.get());
-    return kernels_.filter_codes(reinterpret_cast<const int32_t*>(raw), vectors, block_.n, scale_.get(), bias_.get(), thresholds, hits_.get());
+    return kernels_.filter_codes(reinterpret_cast<const int32_t*>(raw), vectors, block_.n, scale_.get(), bias_.get(), thresholds,
+                                 hits_.get());
 }
 
 void Scan::row_sums(const QueryTile& tile) {
@@ -176,9 +183,11 @@ void Scan::row_sums(const QueryTile& tile) {
     } else {
         for (int64_t i = 0; i < tile.size(); ++i) {
             if (family_ == Family::bits)
-                kernels_.hamming_rows(reinterpret_cast<const uint8_t*>(tile.row(i)), pair_.x, block_.ids, block_.first, n, integers + i * n);
+                kernels_.hamming_rows(reinterpret_cast<const uint8_t*>(tile.row(i)), pair_.x, block_.ids, block_.first, n,
+                                      integers + i * n);
             else
-                kernels_.code_dot_rows(reinterpret_cast<const int16_t*>(tile.row(i)), pair_.x, block_.ids, block_.first, n, integers + i * n);
+                kernels_.code_dot_rows(reinterpret_cast<const int16_t*>(tile.row(i)), pair_.x, block_.ids, block_.first, n,
+                                       integers + i * n);
         }
         if (family_ == Family::codes) square_codes();
     }

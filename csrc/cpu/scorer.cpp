@@ -142,35 +142,41 @@ bool rescore(const Pair& pair, const int64_t* ids, int64_t candidates, int64_t k
     scorers.reserve(static_cast<size_t>(threads));
     for (int t = 0; t < threads; ++t) scorers.emplace_back(pair);
     std::vector<std::vector<Ranked>> ranked(static_cast<size_t>(threads));
-    return parallel_for(pair.q.n, threads, [&](int64_t i, int worker) {
-        Scorer& scorer = scorers[static_cast<size_t>(worker)];
-        std::vector<Ranked>& rows = ranked[static_cast<size_t>(worker)];
-        rows.clear();
-        for (int64_t j = 0; j < candidates; ++j)
-            if (ids[i * candidates + j] >= 0) rows.push_back({0.0, ids[i * candidates + j]});
-        std::sort(rows.begin(), rows.end(), [](const Ranked& a, const Ranked& b) { return a.row < b.row; });  // memory order
-        scorer.select(i);
-        scorer.score(rows.data(), static_cast<int64_t>(rows.size()));
-        output.write(i, rows.data(), static_cast<int64_t>(rows.size()));
-    }, poll);
+    return parallel_for(
+        pair.q.n, threads,
+        [&](int64_t i, int worker) {
+            Scorer& scorer = scorers[static_cast<size_t>(worker)];
+            std::vector<Ranked>& rows = ranked[static_cast<size_t>(worker)];
+            rows.clear();
+            for (int64_t j = 0; j < candidates; ++j)
+                if (ids[i * candidates + j] >= 0) rows.push_back({0.0, ids[i * candidates + j]});
+            std::sort(rows.begin(), rows.end(), [](const Ranked& a, const Ranked& b) { return a.row < b.row; });  // memory order
+            scorer.select(i);
+            scorer.score(rows.data(), static_cast<int64_t>(rows.size()));
+            output.write(i, rows.data(), static_cast<int64_t>(rows.size()));
+        },
+        poll);
 }
 
 bool similarity_paired(const Pair& pair, int threads, Poll poll, void* scores) {
     FpState ieee;
     constexpr int64_t kBlock = 256;
     const int64_t blocks = (pair.q.n + kBlock - 1) / kBlock;
-    return parallel_for(blocks, pair.q.n * pair.q.dim < 1 << 18 ? 1 : threads, [&](int64_t block, int) {
-        Scorer scorer(pair);
-        for (int64_t i = block * kBlock; i < std::min(pair.q.n, (block + 1) * kBlock); ++i) {
-            Ranked one = {0.0, i};
-            scorer.select(i);
-            scorer.score(&one, 1);
-            if (pair.integer_scores())
-                static_cast<int32_t*>(scores)[i] = static_cast<int32_t>(one.score);
-            else
-                static_cast<float*>(scores)[i] = static_cast<float>(one.score);
-        }
-    }, poll);
+    return parallel_for(
+        blocks, pair.q.n * pair.q.dim < 1 << 18 ? 1 : threads,
+        [&](int64_t block, int) {
+            Scorer scorer(pair);
+            for (int64_t i = block * kBlock; i < std::min(pair.q.n, (block + 1) * kBlock); ++i) {
+                Ranked one = {0.0, i};
+                scorer.select(i);
+                scorer.score(&one, 1);
+                if (pair.integer_scores())
+                    static_cast<int32_t*>(scores)[i] = static_cast<int32_t>(one.score);
+                else
+                    static_cast<float*>(scores)[i] = static_cast<float>(one.score);
+            }
+        },
+        poll);
 }
 
 }  // namespace fec

@@ -58,7 +58,8 @@ void fold_bits(const Pair& pair, int64_t i, uint8_t* out, int64_t bytes);
 // Sorts the best k of n to the front and writes them out, then unfilled places up to k.
 class Output {
 public:
-    Output(const Pair& pair, int64_t k, void* scores, int64_t* indices) : better_{pair.similarity()}, integers_(pair.integer_scores()), k_(k), scores_(scores), indices_(indices) {}
+    Output(const Pair& pair, int64_t k, void* scores, int64_t* indices)
+        : better_{pair.similarity()}, integers_(pair.integer_scores()), k_(k), scores_(scores), indices_(indices) {}
     void write(int64_t query, Ranked* ranked, int64_t n) const;
     Better better() const { return better_; }
 

@@ -19,15 +19,19 @@ constexpr int64_t kReservoirBytes = 32 << 20;  // candidates of a tile, all work
 bool walks_by_rows(const Pair& pair, int64_t queries) {
     const bool squared = pair.metric == Metric::l2 || pair.metric == Metric::sqeuclidean;
     switch (family_of(pair)) {
-        case Family::bits: return queries <= 2;
-        case Family::codes: return queries <= 2;
-        default: return queries <= kMostByRows && !squared && !pair.x.ranges && pair.x.kind != Kind::i4 && pair.x.kind != Kind::bits;
+        case Family::bits:
+            return queries <= 2;
+        case Family::codes:
+            return queries <= 2;
+        default:
+            return queries <= kMostByRows && !squared && !pair.x.ranges && pair.x.kind != Kind::i4 && pair.x.kind != Kind::bits;
     }
 }
 
 // Everything one thread needs, kept between the blocks it is given.
 struct Worker {
-    Worker(const Pair& pair, const Estimate& estimate, bool by_rows, int64_t lanes) : scan(pair, estimate, by_rows), scorer(pair), thresholds(lanes) {}
+    Worker(const Pair& pair, const Estimate& estimate, bool by_rows, int64_t lanes)
+        : scan(pair, estimate, by_rows), scorer(pair), thresholds(lanes) {}
     Scan scan;
     Scorer scorer;
     Buffer<float> thresholds;
@@ -40,16 +44,21 @@ struct Worker {
 class TopK {
 public:
     TopK(const Pair& pair, int64_t k, const Allowed& allowed, int threads, Poll poll, void* scores, int64_t* indices)
-        : pair_(pair), k_(k), allowed_(allowed), poll_(poll), output_(pair, k, scores, indices),
-          estimate_(pair, std::min<int64_t>(pair.q.dim, 512) + pair.q.dim / 512), by_rows_(walks_by_rows(pair, pair.q.n)), tile_(pair, by_rows_) {
+        : pair_(pair),
+          k_(k),
+          allowed_(allowed),
+          poll_(poll),
+          output_(pair, k, scores, indices),
+          estimate_(pair, std::min<int64_t>(pair.q.dim, 512) + pair.q.dim / 512),
+          by_rows_(walks_by_rows(pair, pair.q.n)),
+          tile_(pair, by_rows_) {
         plan(threads);
     }
 
     bool run() {
         const int64_t q = pair_.q.n, n = pair_.x.n;
         if (n <= 2 * k_ || q * n * pair_.q.dim <= 1 << 17) return rank_everything();
-        for (int i = 0; i < threads_; ++i)
-            workers_.emplace_back(new Worker(pair_, estimate_, by_rows_, tile_.panel_width()));
+        for (int i = 0; i < threads_; ++i) workers_.emplace_back(new Worker(pair_, estimate_, by_rows_, tile_.panel_width()));
         for (int64_t first = 0; first < q; first += tile_queries_)
             if (!run_tile(first, std::min(tile_queries_, q - first))) return false;
         return true;
@@ -82,13 +91,13 @@ private:
         const int64_t n = pair_.x.n, block = workers_[0]->scan.block_rows(), cost = queries * std::max<int64_t>(pair_.q.dim, 1);
         int64_t chunk = std::min(n / (threads_ * 8) + 1, 200'000'000 / cost + 1);
         chunk = rounded_up(std::max(chunk, block), block);
-        const bool finished = parallel_for((n + chunk - 1) / chunk, threads_, [&](int64_t i, int worker) {
-            scan(*workers_[static_cast<size_t>(worker)], i * chunk, std::min(n, (i + 1) * chunk));
-        }, poll_);
+        const bool finished = parallel_for(
+            (n + chunk - 1) / chunk, threads_,
+            [&](int64_t i, int worker) { scan(*workers_[static_cast<size_t>(worker)], i * chunk, std::min(n, (i + 1) * chunk)); }, poll_);
         if (!finished) return false;
-        return parallel_for(queries, queries * k_ * pair_.q.dim < 1 << 18 ? 1 : threads_, [&](int64_t i, int worker) {
-            finish(*workers_[static_cast<size_t>(worker)], i);
-        }, poll_);
+        return parallel_for(
+            queries, queries * k_ * pair_.q.dim < 1 << 18 ? 1 : threads_,
+            [&](int64_t i, int worker) { finish(*workers_[static_cast<size_t>(worker)], i); }, poll_);
     }
 
     void scan(Worker& worker, int64_t from, int64_t to) {
@@ -108,7 +117,8 @@ private:
             }
             return;
         }
-        for (int64_t row = from; row < to; row += step) visit(worker, {nullptr, row, std::min(step, to - row)}, row + 2 * step <= pair_.x.n);
+        for (int64_t row = from; row < to; row += step)
+            visit(worker, {nullptr, row, std::min(step, to - row)}, row + 2 * step <= pair_.x.n);
     }
 
     void visit(Worker& worker, const Block& block, bool more) {
@@ -121,7 +131,8 @@ private:
         }
         for (int64_t p = 0; p < tile_.panels(); ++p) {
             const int64_t first = p * tile_.panel_width(), lanes = std::min(tile_.panel_width(), tile_.size() - first);
-            for (int64_t lane = 0; lane < tile_.panel_width(); ++lane) worker.thresholds[lane] = lane < lanes ? lowest(worker, first + lane) : kUnbounded;
+            for (int64_t lane = 0; lane < tile_.panel_width(); ++lane)
+                worker.thresholds[lane] = lane < lanes ? lowest(worker, first + lane) : kUnbounded;
             accept(worker, block, first, scan.panel_hits(tile_, p, worker.thresholds.get()));
         }
     }
@@ -164,7 +175,8 @@ private:
         }
         reservoir.threshold = std::max(reservoir.threshold, threshold);
         float seen = shared_[i].load(std::memory_order_relaxed);
-        while (seen < reservoir.threshold && !shared_[i].compare_exchange_weak(seen, reservoir.threshold, std::memory_order_relaxed)) {}
+        while (seen < reservoir.threshold && !shared_[i].compare_exchange_weak(seen, reservoir.threshold, std::memory_order_relaxed)) {
+        }
     }
 
     // All workers' candidates of query i, certified together, rescored and written out.
@@ -213,14 +225,17 @@ private:
         std::vector<Scorer> scorers;
         for (int t = 0; t < threads; ++t) scorers.emplace_back(pair_);
         std::vector<Buffer<Ranked>> ranked(static_cast<size_t>(threads));
-        return parallel_for(q, threads, [&](int64_t query, int t) {
-            Buffer<Ranked>& list = ranked[static_cast<size_t>(t)];
-            list.resize(n);
-            int64_t count = 0;
-            for (int64_t row = 0; row < n; ++row)
-                if (!allowed_.masked_out(query, row) && !allowed_.excluded(query, row)) list[count++] = {0.0, row};
-            rank(scorers[static_cast<size_t>(t)], list, query, count);
-        }, poll_);
+        return parallel_for(
+            q, threads,
+            [&](int64_t query, int t) {
+                Buffer<Ranked>& list = ranked[static_cast<size_t>(t)];
+                list.resize(n);
+                int64_t count = 0;
+                for (int64_t row = 0; row < n; ++row)
+                    if (!allowed_.masked_out(query, row) && !allowed_.excluded(query, row)) list[count++] = {0.0, row};
+                rank(scorers[static_cast<size_t>(t)], list, query, count);
+            },
+            poll_);
     }
 
     const Pair& pair_;

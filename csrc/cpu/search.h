@@ -42,19 +42,23 @@ struct SearchKernels {
     void (*code_squares)(const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* squares);
 
     void (*dot_tile)(const float* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead, float* out);
-    void (*square_tile)(const float* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead, float* out);
+    void (*square_tile)(const float* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead,
+                        float* out);
     void (*code_tile)(const void* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead,
                       const int32_t* row_start, const int32_t* lane_start, int32_t* out);
-    void (*bit_tile)(const uint32_t* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead, int32_t* out);
+    void (*bit_tile)(const uint32_t* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead,
+                     int32_t* out);
 
     // One to eight queries against rows walked one after the other, out[query * n + row], and the rows' own squares.
-    void (*dot_rows)(const float* q, int nq, int64_t ldq, const Rows& x, const int64_t* ids, int64_t first, int64_t n, float* out, float* squares);
+    void (*dot_rows)(const float* q, int nq, int64_t ldq, const Rows& x, const int64_t* ids, int64_t first, int64_t n, float* out,
+                     float* squares);
     void (*code_dot_rows)(const int16_t* q, const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* out);
     void (*hamming_rows)(const uint8_t* q, const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* out);
 
     // Hits: estimate = raw * scale[row] + bias[row], kept unless below the query's threshold (so NaN is kept).
     int64_t (*filter)(const float* raw, int vectors, int64_t n, const float* scale, const float* bias, const float* threshold, Hit* hits);
-    int64_t (*filter_codes)(const int32_t* raw, int vectors, int64_t n, const float* scale, const float* bias, const float* threshold, Hit* hits);
+    int64_t (*filter_codes)(const int32_t* raw, int vectors, int64_t n, const float* scale, const float* bias, const float* threshold,
+                            Hit* hits);
     // The same for one query against n rows side by side; the hits' lane is 0.
     int64_t (*filter_rows)(const float* raw, int64_t n, const float* scale, const float* bias, float threshold, Hit* hits);
     int64_t (*filter_code_rows)(const int32_t* raw, int64_t n, const float* scale, const float* bias, float threshold, Hit* hits);
@@ -69,7 +73,9 @@ struct Pair {
     Metric metric;
     Form form;
 
-    bool integer_scores() const { return metric == Metric::hamming || (form == Form::ints && (metric == Metric::ip || metric == Metric::sqeuclidean)); }
+    bool integer_scores() const {
+        return metric == Metric::hamming || (form == Form::ints && (metric == Metric::ip || metric == Metric::sqeuclidean));
+    }
     bool similarity() const { return metric == Metric::cosine || metric == Metric::ip; }
 };
 
@@ -92,8 +98,6 @@ struct Allowed {
         return false;
     }
 };
-
-
 
 // Drivers. Scores are float, or int32 where pair.integer_scores(); false where poll asked to stop.
 bool topk(const Pair& pair, int64_t k, const Allowed& allowed, int threads, Poll poll, void* scores, int64_t* indices);

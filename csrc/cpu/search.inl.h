@@ -1,7 +1,7 @@
 // The search kernels of one instruction set.
-#include "tiles.inl.h"
-#include "rowwise.inl.h"
 #include "canonical.inl.h"
+#include "rowwise.inl.h"
+#include "tiles.inl.h"
 
 namespace {
 

@@ -23,7 +23,11 @@ struct Worker {
 class Matrix {
 public:
     Matrix(const Pair& pair, int threads, Poll poll, void* scores)
-        : pair_(pair), poll_(poll), scores_(scores), estimate_(pair, std::min<int64_t>(pair.q.dim, 512) + pair.q.dim / 512), tile_(pair, false) {
+        : pair_(pair),
+          poll_(poll),
+          scores_(scores),
+          estimate_(pair, std::min<int64_t>(pair.q.dim, 512) + pair.q.dim / 512),
+          tile_(pair, false) {
         threads_ = pair.q.n * pair.x.n * std::max<int64_t>(pair.q.dim, 1) < 2'000'000 ? 1 : threads;
         for (int i = 0; i < threads_; ++i) workers_.emplace_back(new Worker(pair, estimate_));
     }
@@ -44,18 +48,22 @@ private:
             kernels().search.code_squares(pair_.q, nullptr, first, queries, squares_.get());
         }
         const int64_t block = workers_[0]->scan.block_rows(), n = pair_.x.n;
-        return parallel_for((n + block - 1) / block, threads_, [&](int64_t b, int t) {
-            Worker& worker = *workers_[static_cast<size_t>(t)];
-            const Block rows = {nullptr, b * block, std::min(block, n - b * block)};
-            worker.scan.load(rows, false);
-            worker.factors.resize(block);
-            for (int64_t r = 0; r < rows.n; ++r) worker.factors[r] = worker.scan.factor(r);
-            for (int64_t p = 0; p < tile_.panels(); ++p) {
-                const uint32_t* raw = worker.scan.panel_sums(tile_, p);
-                const int64_t start = p * tile_.panel_width(), width = tile_.vectors(p) * static_cast<int64_t>(kernels().search.width);
-                for (int64_t lane = 0; lane < std::min(width, tile_.size() - start); ++lane) finish(worker, rows, start + lane, raw + lane, width);
-            }
-        }, poll_);
+        return parallel_for((n + block - 1) / block, threads_,
+                            [&](int64_t b, int t) {
+                                Worker& worker = *workers_[static_cast<size_t>(t)];
+                                const Block rows = {nullptr, b * block, std::min(block, n - b * block)};
+                                worker.scan.load(rows, false);
+                                worker.factors.resize(block);
+                                for (int64_t r = 0; r < rows.n; ++r) worker.factors[r] = worker.scan.factor(r);
+                                for (int64_t p = 0; p < tile_.panels(); ++p) {
+                                    const uint32_t* raw = worker.scan.panel_sums(tile_, p);
+                                    const int64_t start = p * tile_.panel_width(),
+                                                  width = tile_.vectors(p) * static_cast<int64_t>(kernels().search.width);
+                                    for (int64_t lane = 0; lane < std::min(width, tile_.size() - start); ++lane)
+                                        finish(worker, rows, start + lane, raw + lane, width);
+                                }
+                            },
+                            poll_);
     }
 
     // One query's scores with the rows of a block; raw sums lie `width` apart.
@@ -66,7 +74,8 @@ private:
         const auto* sums = reinterpret_cast<const float*>(raw);
         const auto* counts = reinterpret_cast<const int32_t*>(raw);
         switch (family_of(pair_)) {
-            case Family::floats: return finish_floats(worker, rows, i, sums, width, floats);
+            case Family::floats:
+                return finish_floats(worker, rows, i, sums, width, floats);
             case Family::codes:
                 for (int64_t r = 0; r < rows.n; ++r)
                     finish_code(rows.first + r, worker.scan.code_square(r), i, counts[r * width], integers + r, floats + r);
@@ -89,8 +98,10 @@ private:
         const double own = cosine ? 1 / exact_norm(i) : 1.0;
         for (int64_t r = 0; r < rows.n; ++r) {
             const float sum = sums[r * width];
-            float score = squared ? (pair_.metric == Metric::l2 ? __builtin_sqrtf(sum) : sum) : static_cast<float>(sum * worker.factors[r] * own);
-            if (tile_.blind(i) || std::isnan(worker.factors[r]) || (squared && !(sum > 0x1p-100f && sum < 0x1p120f))) score = canonical(worker, i, rows.first + r);
+            float score =
+                squared ? (pair_.metric == Metric::l2 ? __builtin_sqrtf(sum) : sum) : static_cast<float>(sum * worker.factors[r] * own);
+            if (tile_.blind(i) || std::isnan(worker.factors[r]) || (squared && !(sum > 0x1p-100f && sum < 0x1p120f)))
+                score = canonical(worker, i, rows.first + r);
             out[r] = score + 0.0f;
         }
     }
@@ -106,7 +117,10 @@ private:
             return;
         }
         const double scale = static_cast<double>(pair_.q.scale[tile_.first() + i]) * static_cast<double>(pair_.x.scale[row]);
-        *real = pair_.metric == Metric::ip ? canonical_float(dot * scale) : canonical_float(std::isnan(scale) ? NAN : norms == 0 ? 0.0 : dot / norms);
+        *real = pair_.metric == Metric::ip ? canonical_float(dot * scale)
+                                           : canonical_float(std::isnan(scale) ? NAN
+                                                             : norms == 0      ? 0.0
+                                                                               : dot / norms);
     }
 
     // The norm without the inflation that bounds need.

@@ -12,9 +12,7 @@ namespace fec {
 constexpr int64_t kLostFromCache = int64_t{16} << 20;
 
 // Bytes of one row of a float operand.
-inline int64_t row_size(const Rows& x) {
-    return x.dim * (x.kind == Kind::f64 ? 8 : x.kind == Kind::f32 ? 4 : 2);
-}
+inline int64_t row_size(const Rows& x) { return x.dim * (x.kind == Kind::f64 ? 8 : x.kind == Kind::f32 ? 4 : 2); }
 
 // task(lo, hi, worker) over n rows of row_bytes, in pieces of about 256 KiB; work of under about 100 us stays in the caller.
 template <class Task>
@@ -22,8 +20,7 @@ bool for_rows(int64_t n, int64_t row_bytes, int threads, Poll poll, const Task& 
     const int64_t piece = std::max<int64_t>(1, (256 << 10) / std::max<int64_t>(1, row_bytes));
     const int64_t pieces = (n + piece - 1) / piece;
     if (n * row_bytes < 2 << 20) threads = 1;
-    return parallel_for(
-        pieces, threads, [&](int64_t i, int worker) { task(i * piece, std::min(n, (i + 1) * piece), worker); }, poll);
+    return parallel_for(pieces, threads, [&](int64_t i, int worker) { task(i * piece, std::min(n, (i + 1) * piece), worker); }, poll);
 }
 
 }  // namespace fec

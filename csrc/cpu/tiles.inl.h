@@ -88,7 +88,8 @@ inline uint32_t tail_word(const char* p, int64_t bytes, uint32_t valid) {
 
 template <class Words, int R, int V>
 inline __attribute__((always_inline)) void word_tile(const char* panel, int64_t words, int64_t tail, uint32_t valid, const char* rows,
-                                                     int64_t stride, int64_t ahead, const int32_t* row_start, const int32_t* lane_start, int32_t* out) {
+                                                     int64_t stride, int64_t ahead, const int32_t* row_start, const int32_t* lane_start,
+                                                     int32_t* out) {
     using namespace simd;
     // Every loop over the accumulators is unrolled: one that is not makes gcc keep them all in memory.
     I acc[R][V];
@@ -127,15 +128,18 @@ inline __attribute__((always_inline)) void word_tile(const char* panel, int64_t 
 }
 
 template <class Words, int V>
-inline void word_sweep(const void* panel, int64_t words, int64_t tail, uint32_t valid, const char* rows, int64_t stride, int64_t n, int64_t ahead,
-                       const int32_t* row_start, const int32_t* lane_start, int32_t* out) {
+inline void word_sweep(const void* panel, int64_t words, int64_t tail, uint32_t valid, const char* rows, int64_t stride, int64_t n,
+                       int64_t ahead, const int32_t* row_start, const int32_t* lane_start, int32_t* out) {
     constexpr int R = simd::tile_rows;
     const char* p = static_cast<const char*>(panel);
     int64_t i = 0;
     const auto start = [&] { return row_start ? row_start + i : nullptr; };
-    for (; i + R <= n; i += R) word_tile<Words, R, V>(p, words, tail, valid, rows + i * stride, stride, ahead, start(), lane_start, out + i * V * simd::W);
-    for (; i + 2 <= n; i += 2) word_tile<Words, 2, V>(p, words, tail, valid, rows + i * stride, stride, ahead, start(), lane_start, out + i * V * simd::W);
-    for (; i < n; ++i) word_tile<Words, 1, V>(p, words, tail, valid, rows + i * stride, stride, ahead, start(), lane_start, out + i * V * simd::W);
+    for (; i + R <= n; i += R)
+        word_tile<Words, R, V>(p, words, tail, valid, rows + i * stride, stride, ahead, start(), lane_start, out + i * V * simd::W);
+    for (; i + 2 <= n; i += 2)
+        word_tile<Words, 2, V>(p, words, tail, valid, rows + i * stride, stride, ahead, start(), lane_start, out + i * V * simd::W);
+    for (; i < n; ++i)
+        word_tile<Words, 1, V>(p, words, tail, valid, rows + i * stride, stride, ahead, start(), lane_start, out + i * V * simd::W);
 }
 
 void code_tiles(const void* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead,
@@ -168,9 +172,13 @@ void bit_tiles(const uint32_t* panel, int vectors, int64_t dim, const char* rows
 template <class Raw>
 inline simd::F as_float(const Raw* p);
 template <>
-inline simd::F as_float(const float* p) { return simd::load(p); }
+inline simd::F as_float(const float* p) {
+    return simd::load(p);
+}
 template <>
-inline simd::F as_float(const int32_t* p) { return simd::to_float(simd::iload(p)); }
+inline simd::F as_float(const int32_t* p) {
+    return simd::to_float(simd::iload(p));
+}
 
 template <class Raw>
 int64_t filter_tile(const Raw* raw, int vectors, int64_t n, const float* scale, const float* bias, const float* threshold, fec::Hit* hits) {

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays import Origin, Rows, dtype_name, is_torch, rows_of
+from ..arrays import Origin, Rows, is_torch, rows_of
+from ..codes import dtype_name
 from ..metrics import canonical_name
 from .scores import Score, default_metric, score_of
 

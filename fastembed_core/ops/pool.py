@@ -52,8 +52,8 @@ class Tokens(NamedTuple):
         for start, stop in pairwise(starts):
             ends = None if self.offsets is None else self.offsets[start : stop + 1]
             at = slice(start, stop) if ends is None else slice(ends[0], ends[-1])
-            sides = (None if side is None else side[at] for side in (self.mask, self.weights))
-            yield slice(start, stop), Tokens(self.data[at], self.kind, *sides, None if ends is None else ends - ends[0])
+            mask, weights = (None if side is None else side[at] for side in (self.mask, self.weights))
+            yield slice(start, stop), Tokens(self.data[at], self.kind, mask, weights, None if ends is None else ends - ends[0])
 
 
 class Recipe(NamedTuple):

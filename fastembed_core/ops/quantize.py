@@ -159,7 +159,7 @@ def _blocks_of(x: Any) -> Iterable[Any]:
 
 def _extremes(data: Any, kind: str, origin: Origin, backend: str | None) -> Any:
     """(2, D) float32 minimum and maximum of at least one row, zeros +0 and every NaN the same."""
-    limits = None
+    limits: Any = None
     for block in (data,) if not isinstance(data, np.ndarray) else (block for _, block in plain_blocks(data)):
         rows = Rows(block, kind, int(block.shape[1]))
         limits = _wider(limits, dispatch.run("calibrate", rows, device=origin.device, backend=backend))
@@ -181,7 +181,9 @@ def _wider(a: Any, b: Any) -> Any:
 
 def _refuse_gradient(data: Any, name: str) -> None:
     if tracked(data):
-        raise TypeError(f"{name}: got a tensor that requires grad, expected none, for codes have no gradient; use torch.no_grad() or .detach()")
+        raise TypeError(
+            f"{name}: got a tensor that requires grad, expected none, for codes have no gradient; use torch.no_grad() or .detach()"
+        )
 
 
 def _limits_of(ranges: Any, data: Any, kind: str, origin: Origin, precision: str, backend: str | None) -> Any:

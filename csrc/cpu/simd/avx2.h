@@ -101,7 +101,9 @@ inline void narrow_nibbles(uint8_t* p, F v) {
     __builtin_memcpy(p, &bytes, 4);
 }
 
-struct D { __m256d lo, hi; };
+struct D {
+    __m256d lo, hi;
+};
 inline D dzero() { return {_mm256_setzero_pd(), _mm256_setzero_pd()}; }
 inline D dset1(double x) { return {_mm256_set1_pd(x), _mm256_set1_pd(x)}; }
 inline D dload(const double* p) { return {_mm256_loadu_pd(p), _mm256_loadu_pd(p + 4)}; }

@@ -81,7 +81,9 @@ inline void narrow_nibbles(uint8_t* p, F v) {
 }
 
 // Eight float64 lanes, the shape of the canonical sum.
-struct D { __m512d v; };
+struct D {
+    __m512d v;
+};
 inline D dzero() { return {_mm512_setzero_pd()}; }
 inline D dset1(double x) { return {_mm512_set1_pd(x)}; }
 inline D dload(const double* p) { return {_mm512_loadu_pd(p)}; }
@@ -96,11 +98,16 @@ inline D dround(D a) { return {_mm512_cvtps_pd(_mm512_cvtpd_ps(a.v))}; }   // to
 inline D dwiden(const float* p) { return {_mm512_cvtps_pd(_mm256_loadu_ps(p))}; }
 inline D dwiden(const f16* p) { return {_mm512_cvtps_pd(_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))}; }
 inline D dwiden(const bf16* p) {
-    return {_mm512_cvtps_pd(_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16)))};
+    return {_mm512_cvtps_pd(
+        _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16)))};
 }
 inline D dwiden(const double* p) { return dround(dload(p)); }
-inline D dwiden(const int8_t* p) { return {_mm512_cvtepi32_pd(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))}; }
-inline D dwiden(const uint8_t* p) { return {_mm512_cvtepi32_pd(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))}; }
+inline D dwiden(const int8_t* p) {
+    return {_mm512_cvtepi32_pd(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
+}
+inline D dwiden(const uint8_t* p) {
+    return {_mm512_cvtepi32_pd(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
+}
 
 // int32 lanes.
 inline I izero() { return _mm512_setzero_si512(); }

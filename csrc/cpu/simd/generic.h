@@ -39,8 +39,12 @@ inline F lanewise(F a, Each each) {
     for (int i = 0; i < W; ++i) a[i] = each(a[i]);
     return a;
 }
-inline F round_even(F a) { return lanewise(a, [](float v) { return __builtin_rintf(v); }); }
-inline F floor(F a) { return lanewise(a, [](float v) { return __builtin_floorf(v); }); }
+inline F round_even(F a) {
+    return lanewise(a, [](float v) { return __builtin_rintf(v); });
+}
+inline F floor(F a) {
+    return lanewise(a, [](float v) { return __builtin_floorf(v); });
+}
 inline Bits bits_of(I m) {
     Bits out = 0;
     for (int i = 0; i < W; ++i) out |= static_cast<Bits>(m[i] & 1) << i;

@@ -42,7 +42,14 @@ def _read(dtype: numba.types.Type, ndim: int) -> numba.types.Array:
 
 _f4 = numba.types.float32
 _signature = numba.types.void(
-    _read(_f4, 2), _read(numba.types.int64, 1), _read(numba.types.boolean, 1), _read(_f4, 1), numba.types.int64, _read(_f4, 2), _f4, _f4[:, ::1]
+    _read(_f4, 2),
+    _read(numba.types.int64, 1),
+    _read(numba.types.boolean, 1),
+    _read(_f4, 1),
+    numba.types.int64,
+    _read(_f4, 2),
+    _f4,
+    _f4[:, ::1],
 )
 MEAN, MAX, CLS, LASTTOKEN, WEIGHTEDMEAN, MEAN_SQRT_LEN_TOKENS, ATTENTION = range(len(MODES))
 
@@ -53,10 +60,10 @@ def _attend(token, queries, scale, sums, tops, masses):  # type: ignore[no-untyp
     heads, width = queries.shape
     step = width if width < token.size else 0
     for h in range(heads):
-        score = np.float64(0)
+        dot = 0.0
         for d in range(width):
-            score += np.float64(token[h * step + d]) * queries[h, d]
-        score = np.float32(score * scale)
+            dot += np.float64(token[h * step + d]) * queries[h, d]
+        score = np.float32(dot * scale)
         acc = sums[h * width : (h + 1) * width]
         if score > tops[h]:
             factor = np.exp(np.float64(tops[h]) - score)
@@ -93,16 +100,16 @@ def _pool(tokens, ends, mask, weights, mode, queries, scale, rows):  # type: ign
                 for d in range(width):
                     v = tokens[t, d]
                     rows[b, d] = v if v > rows[b, d] or v != v else rows[b, d]
-            elif mode == MAX or mode == LASTTOKEN or (mode == CLS and fresh):
+            elif mode in (MAX, LASTTOKEN) or (mode == CLS and fresh):
                 rows[b] = tokens[t, :width]
             elif mode != CLS:
                 w = weights[t] if weights.size else np.float32(1)
                 if mode == WEIGHTEDMEAN:
                     w *= np.float32(1 + t - first)
-                total += w
+                total += np.float64(w)
                 for d in range(width):
                     sums[d] += np.float64(w) * tokens[t, d]
-        if first < 0 or mode == MAX or mode == CLS or mode == LASTTOKEN:
+        if first < 0 or mode in (MAX, CLS, LASTTOKEN):
             continue
         for d in range(width):
             divisor = masses[d // queries.shape[1]] if mode == ATTENTION else total

@@ -18,9 +18,9 @@ def pool(x: Tokens, how: Recipe, out: np.ndarray | None, scale: np.ndarray | Non
     states = Rows(x.data, x.kind, x.data.shape[-1]).to_torch("cpu").data
     device = states.device
     query = None if how.query is None else _on(device, how.query)
-    sides = (None if side is None else _on(device, side) for side in (x.mask, x.weights))
+    mask, weights = (None if side is None else _on(device, side) for side in (x.mask, x.weights))
     # Temporaries of a block stay in the host's cache, or fill a device.
-    blocks = Tokens(states, x.kind, *sides, x.offsets).blocks(1 << 18 if device.type == "cpu" else 1 << 24)
+    blocks = Tokens(states, x.kind, mask, weights, x.offsets).blocks(1 << 18 if device.type == "cpu" else 1 << 24)
     rows = torch.cat([_rows(_aligned(block), how, query) for _, block in blocks])
     rows = rows[:, : how.dim]  # not before the sums, whose order changes with D
     if how.normalize:
