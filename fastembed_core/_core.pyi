@@ -5,13 +5,21 @@ from __future__ import annotations
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Rows', 'isa', 'isas', 'recipes', 'rescore', 'run_recipe', 'select_isa', 'similarity', 'similarity_paired', 'topk']
+__all__: list[str] = ['Rows', 'calibrate', 'dequantize', 'isa', 'isas', 'normalize', 'quantize', 'recipes', 'rescore', 'run_recipe', 'select_isa', 'similarity', 'similarity_paired', 'topk']
 class Rows:
     """
     An operand of a search: arrays and how to read them.
     """
     def __init__(self, data: numpy.ndarray, kind: str, dim: typing.SupportsInt | typing.SupportsIndex, scale: typing.Any = None, ranges: typing.Any = None, flip: typing.SupportsInt | typing.SupportsIndex = 0) -> None:
         ...
+def calibrate(arg0: numpy.ndarray, arg1: str, arg2: typing.SupportsInt | typing.SupportsIndex) -> numpy.typing.NDArray[numpy.float32]:
+    """
+    The minimum and maximum of each dimension.
+    """
+def dequantize(arg0: numpy.ndarray, arg1: str, arg2: typing.SupportsInt | typing.SupportsIndex, arg3: typing.Any, arg4: typing.Any, arg5: typing.SupportsInt | typing.SupportsIndex, arg6: numpy.ndarray, arg7: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    The float32 values of codes; ranges are the minimum and step of each dimension.
+    """
 def isa() -> str:
     """
     The instruction set in use.
@@ -19,6 +27,14 @@ def isa() -> str:
 def isas() -> list[str]:
     """
     The instruction sets this build holds and this machine runs, ascending.
+    """
+def normalize(arg0: numpy.ndarray, arg1: str, arg2: typing.SupportsFloat | typing.SupportsIndex, arg3: numpy.ndarray, arg4: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Each row over the larger of its length and eps.
+    """
+def quantize(arg0: numpy.ndarray, arg1: str, arg2: str, arg3: typing.Any, arg4: numpy.ndarray, arg5: typing.Any, arg6: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    Codes of float rows, and their scales; limits are the minimum and maximum of each dimension.
     """
 def recipes() -> list[tuple[str, str, str]]:
     """
