@@ -1,5 +1,7 @@
 // The canonical sums: eight float64 lanes, lane j adding elements j, j + 8, ... in order, combined by a fixed tree. A product
 // of stored values is exact in float64, so a fused multiply-add rounds exactly as a product and a sum do.
+#pragma once
+#include "rowwise.inl.h"
 #include "search.h"
 
 namespace {

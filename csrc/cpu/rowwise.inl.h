@@ -1,5 +1,6 @@
 // Rows of a corpus one at a time: conversion into scratch, norms, and up to eight queries against rows walked in order –
 // a single stream is what the prefetcher follows best, so this is the way for few queries.
+#pragma once
 #include "search.h"
 
 namespace {

@@ -1,5 +1,6 @@
 // Tiles of a search: R corpus rows, broadcast from where they lie, times a panel of V vectors of queries held in registers.
 // The corpus is the broadcast side so that it is read in place, never packed; queries are packed once and reused.
+#pragma once
 #include "search.h"
 
 namespace {
