@@ -81,7 +81,16 @@ def wheel(source: Path, folder: Path, **env: str) -> Path:
     for needed in ("pip", "scikit_build_core", "pybind11"):
         pytest.importorskip(needed)
     where = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
-    options = ("--no-index", "--no-deps", "--no-build-isolation", "--quiet", "-C", f"build-dir={folder / 'build'}", "-C", "cmake.build-type=Debug")
+    options = (
+        "--no-index",
+        "--no-deps",
+        "--no-build-isolation",
+        "--quiet",
+        "-C",
+        f"build-dir={folder / 'build'}",
+        "-C",
+        "cmake.build-type=Debug",
+    )
     run(sys.executable, "-m", "pip", "wheel", *options, "-w", folder, source, env={**os.environ, **where, **env}, cwd=folder)
     (built,) = folder.glob("*.whl")
     return built
