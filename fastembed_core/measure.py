@@ -108,7 +108,7 @@ def limits(threads: int = 1, *, rounds: int = 3, nbytes: int | None = None) -> d
 
 
 def _aligned(nbytes: int) -> np.ndarray:
-    """Touched memory on a page boundary."""
+    """Touched memory on a page boundary; numpy asks for huge pages in blocks of this size, as it does for operands."""
     block = np.ones(nbytes + 4096, np.uint8)
     start = -block.ctypes.data % 4096
     return block[start : start + nbytes]

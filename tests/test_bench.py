@@ -219,20 +219,29 @@ def test_a_kernel_above_its_limit_fails_the_run() -> None:
     assert not runner.faults([above], {"fma": faster}), "the best rate seen anywhere in the run is the limit"
 
 
-def test_the_results_are_a_table_a_file_and_a_picture(tmp_path: Any) -> None:
-    row = row_of(4.1, {"read": 10.0, "fma": 10.0})
+def results_of(row: Row) -> tuple[dict[str, Any], str]:
     found = {name: Limit(name, 10.0, "a recipe", lambda: None, 1.0) for name in ("fma", "int8", "read")}
     machine, rates = machines.machine(1), machines.described(found)
-    page = report.markdown([row], machine, rates)
+    return json.loads(json.dumps(report.as_json([row], machine, rates))), report.markdown([row], machine, rates)
+
+
+def test_the_results_are_a_table_and_a_file() -> None:
+    results, page = results_of(row_of(4.1, {"read": 10.0, "fma": 10.0}))
     assert "| float32 top-k | Q 8 | 4.10 s | 98% of fma | numpy, 3.00 s | 0.73× |" in page
-    results = json.loads(json.dumps(report.as_json([row], machine, rates)))
     assert results["workloads"][0]["fraction"] == pytest.approx(4 / 4.1)
     assert results["workloads"][0]["contenders"][1]["rounds"] == [3.0] * 5
+
+
+def test_the_results_are_a_picture(tmp_path: Any) -> None:
     pytest.importorskip("matplotlib")
     from bench import roofline
 
-    roofline.draw(results, tmp_path / "picture.svg")
-    assert (tmp_path / "picture.svg").read_text().count("<path") > 10
+    results, _ = results_of(row_of(4.1, {"read": 10.0, "fma": 10.0}))
+    roofline.draw(results, tmp_path / "with.svg")
+    roofline.draw({**results, "workloads": []}, tmp_path / "without.svg")
+    point = "fill: #0969da; stroke: #ffffff"  # a float32 kernel's
+    assert point in (tmp_path / "with.svg").read_text()
+    assert point not in (tmp_path / "without.svg").read_text()
 
 
 def test_the_machine_is_named_without_its_host() -> None:

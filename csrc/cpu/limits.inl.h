@@ -120,7 +120,8 @@ constexpr Recipe recipes[] = {
     {Resource::popcount, "hamming", 1.0 * word_bits * add_chains, hamming_limit},
     {Resource::popcount, "nibbles split", 0.5 * word_bits * add_chains * nibble_steps, nibble_limit},  // a nibble lies in each byte
     {Resource::read, "1 stream", 1, read_limit<1, 0>},
-    {Resource::read, "1 stream, prefetch", 1, read_limit<1, 1024>},
+    {Resource::read, "1 stream, prefetch 1 KiB ahead", 1, read_limit<1, 1024>},
+    {Resource::read, "1 stream, prefetch 4 KiB ahead", 1, read_limit<1, 4096>},
     {Resource::read, "2 streams", 1, read_limit<2, 0>},
     {Resource::read, "4 streams", 1, read_limit<4, 0>},
     {Resource::copy, "store", 1, copy_limit<false>},
