@@ -77,11 +77,11 @@ def test_the_stub_is_the_extension(tmp_path: Path) -> None:
 
 
 def wheel(source: Path, folder: Path, **env: str) -> Path:
-    """Builds a wheel of `source` offline, with the build tools of this environment."""
+    """Builds a wheel of `source` offline and unoptimized, with the build tools of this environment."""
     for needed in ("pip", "scikit_build_core", "pybind11"):
         pytest.importorskip(needed)
     where = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
-    options = ("--no-index", "--no-deps", "--no-build-isolation", "--quiet", "-C", f"build-dir={folder / 'build'}")
+    options = ("--no-index", "--no-deps", "--no-build-isolation", "--quiet", "-C", f"build-dir={folder / 'build'}", "-C", "cmake.build-type=Debug")
     run(sys.executable, "-m", "pip", "wheel", *options, "-w", folder, source, env={**os.environ, **where, **env}, cwd=folder)
     (built,) = folder.glob("*.whl")
     return built
