@@ -27,10 +27,6 @@ class Docstring(NamedTuple):
         return " ".join(self.text.partition("\n\n")[0].split())
 
     @property
-    def first_line(self) -> str:
-        return self.text.partition("\n")[0].strip()
-
-    @property
     def public(self) -> bool:
         return not any(part.startswith("_") for part in self.name.split("."))
 

@@ -113,8 +113,8 @@ def answer(question: str, encoder: Encoder, docstrings: list[Docstring], vectors
     width = shutil.get_terminal_size((110, 24)).columns
     column = max(len(docstrings[row].name) for row in rows[0])
     for score, row in zip(scores[0], rows[0], strict=True):
-        name, first_line = docstrings[row].name, docstrings[row].first_line
-        line = f"  {score:.3f}  {name:<{column}}  {first_line}"
+        name = docstrings[row].name
+        line = f"  {score:.3f}  {name:<{column}}  {docstrings[row].summary}"
         shown = line if len(line) <= width else line[: width - 1] + "…"
         say(shown.replace(name, bold(name), 1))
 
