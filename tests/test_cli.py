@@ -314,9 +314,9 @@ def test_quantize_with_given_ranges(folder: Path, capsys: pytest.CaptureFixture[
 
 def test_quantize_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.save("none.npy", CORPUS[:0])
-    succeed(capsys, "quantize", "none.npy", "-o", "codes.npz")
-    assert _files.load_codes(Path("codes.npz"), "codes").shape == (0, 45)
-    assert "vectors: got no rows" in fail(capsys, "quantize", "none.npy", "--precision", "int8", "-o", "codes.npz")
+    for precision in PRECISIONS:
+        succeed(capsys, "quantize", "none.npy", "--precision", precision, "-o", "codes.npz")
+        same_codes(_files.load_codes(Path("codes.npz"), "codes"), fc.quantize(CORPUS[:0], precision))
 
 
 @pytest.mark.parametrize(
@@ -325,6 +325,7 @@ def test_quantize_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
         (("absent.npy", "-o", "out.npz"), "absent.npy: No such file or directory"),
         (("integers.npy", "-o", "out.npz"), "vectors: integers.npy holds int64 of shape (2, 3), expected floats"),
         (("flat.npy", "-o", "out.npz"), "vectors: flat.npy holds float32 of shape (45,), expected floats"),
+        (("one.npy", "-o", "out.npz", "--precision", "int8"), "ranges: got None for a single row of int8 codes"),
         (("corpus.npy", "-o", "out.bin"), "--output: got out.bin, expected a name ending in .npz or .npy"),
         (("corpus.npy", "-o", "nowhere/out.npz"), "nowhere/out.npz: No such file or directory"),
         (("corpus.npy", "-o", "out.npz", "--ranges", "flat.npy"), "--ranges: got a file for int8_row, expected it with int8 or uint8"),
@@ -335,6 +336,7 @@ def test_quantize_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_quantize_mistakes(folder: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], sentence: str) -> None:
     np.save("integers.npy", np.ones((2, 3), np.int64))
     np.save("flat.npy", CORPUS[0])
+    np.save("one.npy", CORPUS[:1])
     succeed(capsys, "quantize", "corpus.npy", "-o", "rows.npz")
     before = {path.name for path in folder.iterdir()}
     assert sentence in fail(capsys, "quantize", *arguments)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import __version__, dispatch, threads
+from ..ops.normalize import normalize
+from ..ops.topk import topk
 from ._docstrings import Docstring, collect
 
 if TYPE_CHECKING:
@@ -105,8 +107,6 @@ def embed(docstrings: list[Docstring], model: str | None) -> tuple[Encoder, np.n
 
 def answer(question: str, encoder: Encoder, docstrings: list[Docstring], vectors: np.ndarray, k: int) -> None:
     """A question and its k best docstrings."""
-    from ..ops.topk import topk
-
     scores, rows = topk(encoder.embed([question], prompt="query"), vectors, k, metric="cosine")
     say()
     say(bold(question))
@@ -121,7 +121,6 @@ def answer(question: str, encoder: Encoder, docstrings: list[Docstring], vectors
 
 def table(vectors: np.ndarray) -> None:
     """The same search in four precisions, beside numpy."""
-    from ..ops.normalize import normalize
     from ._comparison import QUERIES, ROUNDS, compare
 
     k = min(TABLE_K, len(vectors) - 1)

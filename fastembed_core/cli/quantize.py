@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from .. import threads
-from ..codes import DIM_PRECISIONS, PRECISIONS, ROW_PRECISIONS, Codes, code_width
+from ..codes import DIM_PRECISIONS, PRECISIONS, ROW_PRECISIONS, STORAGE, Codes, code_width
 from ..dispatch import use_backend
+from ..ops.quantize import calibrate, quantize
 from . import _files
 from ._progress import progress
 
@@ -85,21 +86,16 @@ def blocks_of(vectors: np.ndarray, what: str) -> Iterator[np.ndarray]:
 
 
 def ranges_for(vectors: np.ndarray, precision: str, given: Path | None) -> np.ndarray | None:
-    """(2, D) float32 minimum and maximum of each dimension: those in a file, or of all the vectors."""
+    """(2, D) float32 minimum and maximum of each dimension: those in a file, or of all the vectors; None where there are none."""
     if precision not in DIM_PRECISIONS:
         if given is not None:
             raise ValueError(f"--ranges: got a file for {precision}, expected it with {' or '.join(DIM_PRECISIONS)} only")
         return None
     if given is not None:
         return _given_ranges(given, vectors.shape[1])
-    from ..ops.quantize import calibrate
-
-    ranges: np.ndarray | None = None
-    for block in blocks_of(vectors, "calibrating"):
-        new = calibrate(block)
-        ranges = new if ranges is None else np.stack([np.minimum(ranges[0], new[0]), np.maximum(ranges[1], new[1])])
-    if ranges is None:
-        raise ValueError("vectors: got no rows, expected some to take the ranges of, or --ranges")
+    if len(vectors) < 2:
+        return None  # no row needs any, and for a single one quantize says why it has none
+    ranges: np.ndarray = calibrate(blocks_of(vectors, "calibrating"))
     return ranges
 
 
@@ -113,16 +109,13 @@ def _given_ranges(path: Path, dim: int) -> np.ndarray:
 
 def coded_blocks(vectors: np.ndarray, precision: str, ranges: np.ndarray | None) -> Iterator[Codes]:
     """The codes of each block of vectors."""
-    from ..ops.quantize import quantize
-
     for block in blocks_of(vectors, "quantizing"):
         yield quantize(block, precision, ranges=ranges)
 
 
 def write_codes(file: Any, vectors: np.ndarray, precision: str, ranges: np.ndarray | None) -> np.ndarray | None:
     """The codes as one ``.npy`` stream into `file`; returns the scales, 4 bytes a row, where there are any."""
-    dtype = np.dtype(np.uint8 if precision in ("uint8", "ubinary", "int4_row") else np.int8)
-    _files.write_header(file, (len(vectors), code_width(precision, vectors.shape[1])), dtype)
+    _files.write_header(file, (len(vectors), code_width(precision, vectors.shape[1])), np.dtype(STORAGE[precision]))
     scales = [np.empty(0, np.float32)]
     for codes in coded_blocks(vectors, precision, ranges):
         file.write(np.ascontiguousarray(codes.data).data)

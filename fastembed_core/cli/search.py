@@ -15,6 +15,9 @@ import numpy as np
 from .. import metrics, threads
 from ..codes import BIT_PRECISIONS, PRECISIONS, Codes
 from ..dispatch import BUILT_IN, use_backend
+from ..ops.quantize import quantize
+from ..ops.rescore import rescore
+from ..ops.topk import topk
 from . import _files
 from ._progress import progress
 
@@ -101,8 +104,6 @@ def prepare(arguments: argparse.Namespace) -> Task:
     corpus = _coded_corpus(corpus, arguments.precision)
     coded_queries = queries
     if isinstance(corpus, Codes) and corpus.precision in BIT_PRECISIONS and metric in metrics.BIT_METRICS and _is_float(queries):
-        from ..ops.quantize import quantize
-
         coded_queries = quantize(queries, corpus.precision)
     mask = None if arguments.mask is None else _files.load_array(arguments.mask, "mask")
     rows = None if arguments.rescore is None else _files.load_array(arguments.rescore, "--rescore")
@@ -126,16 +127,11 @@ def _coded_corpus(corpus: np.ndarray | Codes, precision: str | None) -> np.ndarr
         return corpus
     if stored != "float32" or precision == "float32":
         raise ValueError(f"--precision: got {precision} for a corpus of {stored}, expected float rows to quantize")
-    from ..ops.quantize import quantize
-
     return quantize(corpus, precision)
 
 
 def answers(task: Task) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """(first query, scores, indices) of each block of queries."""
-    from ..ops.rescore import rescore
-    from ..ops.topk import topk
-
     total = len(task.queries)
     n = len(task.corpus)
     exact = task.metric if task.metric not in metrics.BIT_METRICS else "cosine"
