@@ -325,4 +325,4 @@ def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     with _progress.progress(4, "counting", "sheep") as done:
         done(4)
     assert "counting" in terminal.getvalue()
-    assert "/4" in terminal.getvalue()
+    assert "/4 " in terminal.getvalue()

@@ -85,8 +85,10 @@ def _searches(x: np.ndarray, k: int) -> Iterator[tuple[str, tuple[str, Search, S
     def hamming(q: np.ndarray, own: int, count: int) -> np.ndarray:
         return topk(quantize(q, "ubinary"), bits, count, metric="hamming", exclude=_only(own))[1]
 
+    words = packed.view(np.uint64) if packed.shape[1] % 8 == 0 else packed
+
     def numpy_hamming(q: np.ndarray, own: int, count: int) -> np.ndarray:
-        differing = np.bitwise_xor(packed, np.packbits(q > 0, axis=1))
+        differing = np.bitwise_xor(words, np.packbits(q > 0, axis=1).view(words.dtype))
         return _best(-_popcount(differing).sum(axis=1, dtype=np.int32), own, count)
 
     size = f"{bits.nbytes // len(x):,}"
@@ -121,4 +123,4 @@ _BITS_OF_BYTE = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).s
 
 
 def _popcount(x: np.ndarray) -> np.ndarray:
-    return np.bitwise_count(x) if hasattr(np, "bitwise_count") else _BITS_OF_BYTE[x]
+    return np.bitwise_count(x) if hasattr(np, "bitwise_count") else _BITS_OF_BYTE[x.view(np.uint8)]

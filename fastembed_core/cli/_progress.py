@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,9 @@ def progress(total: int, what: str, unit: str) -> Iterator[Callable[[int], None]
         except ImportError:
             pass
         else:
-            with tqdm(total=total, desc=what, unit=f" {unit}", leave=False, delay=QUIET_SECONDS, dynamic_ncols=True) as bar:
+            # tqdm draws nothing where a terminal does not tell its size (many pseudo-terminals do not); this says 80 by 24 there.
+            width, height = shutil.get_terminal_size()
+            with tqdm(total=total, desc=what, unit=f" {unit}", leave=False, delay=QUIET_SECONDS, ncols=width, nrows=height) as bar:
                 yield bar.update
             return
     yield _lines(total, what, unit)
