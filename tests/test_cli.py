@@ -16,7 +16,7 @@ from programs import python_environment, run_python
 
 import fastembed_core as fc
 from fastembed_core import dispatch, threads
-from fastembed_core.cli import FAILED, INTERRUPTED, MISUSED, OK, _files, main, search
+from fastembed_core.cli import COMMANDS, FAILED, INTERRUPTED, MISUSED, OK, _files, main, search
 from fastembed_core.cli import quantize as quantize_command
 from fastembed_core.codes import PRECISIONS, Codes
 
@@ -264,7 +264,7 @@ def test_misuse_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert succeed(capsys, "--version") == f"fastembed-core {fc.__version__}\n"
-    for command in ("search", "quantize", "info", "demo"):
+    for command in COMMANDS:
         assert command in succeed(capsys, "--help")
         assert succeed(capsys, command, "--help").startswith(f"usage: fastembed-core {command}")
 
