@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from .codes import BIT_PRECISIONS, Codes, dtype_name
+from .codes import BIT_PRECISIONS, Codes
+from .codes import dtype_name as dtype_name
+from .fp_state import ieee
 from .metrics import BIT_METRICS
 
 KIND_OF_DTYPE = {
@@ -212,9 +214,9 @@ class Rows:
 
 def steps_of(ranges: np.ndarray) -> np.ndarray:
     """(2, dim) float32 minimum and step from minimum and maximum: step = (max - min) / 255 in float32, 0 -> 1."""
-    with np.errstate(over="ignore", invalid="ignore"):
+    with ieee(), np.errstate(over="ignore", invalid="ignore"):
         step = (ranges[1] - ranges[0]) / np.float32(255)
-    return np.stack([ranges[0], np.where(step == 0, np.float32(1), step)])
+        return np.stack([ranges[0], np.where(step == 0, np.float32(1), step)])
 
 
 def rows_of(x: Any, name: str, metric: str | None = None, *, copy_inner: bool = False) -> tuple[Rows, Origin]:

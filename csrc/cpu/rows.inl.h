@@ -123,15 +123,12 @@ inline bool codes_are_zero(float scale) { return !(scale > 0.0f); }  // a zero r
 // The whole parts of v as bytes of a row, each xor'ed with flip.
 template <bool past_cache>
 inline void put_whole(uint8_t* out, int64_t i, int64_t d, F v, uint8_t flip) {
-    if (i + W > d) {
-        uint8_t bytes[W];
-        simd::narrow_whole(bytes, v, flip);
-        __builtin_memcpy(out + i, bytes, d - i);
-    } else if (past_cache) {
+    if (i + W > d)
+        simd::narrow_whole_n(out + i, v, flip, d - i);
+    else if (past_cache)
         simd::stream_whole(out + i, v, flip);
-    } else {
+    else
         simd::narrow_whole(out + i, v, flip);
-    }
 }
 
 template <bool past_cache>

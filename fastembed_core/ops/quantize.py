@@ -10,6 +10,7 @@ import numpy as np
 from .. import dispatch
 from ..arrays import Origin, Rows, float32_of, intake, rows_of, to_device
 from ..codes import DIM_PRECISIONS, PRECISIONS, ROW_PRECISIONS, STORAGE, Codes, code_width
+from ..fp_state import ieee
 from ._rows import is_plain, matrix_of, output_of, plain_blocks, tracked
 
 
@@ -163,8 +164,9 @@ def _extremes(data: Any, kind: str, origin: Origin, backend: str | None) -> Any:
     for block in (data,) if not isinstance(data, np.ndarray) else (block for _, block in plain_blocks(data)):
         rows = Rows(block, kind, int(block.shape[1]))
         limits = _wider(limits, dispatch.run("calibrate", rows, device=origin.device, backend=backend))
-    limits = limits + 0.0
-    limits[limits != limits] = float("nan")
+    with ieee():
+        limits = limits + 0.0
+        limits[limits != limits] = float("nan")
     return limits
 
 
@@ -172,17 +174,18 @@ def _wider(a: Any, b: Any) -> Any:
     """The ranges that hold both; NaN stays."""
     if a is None:
         return b
-    if isinstance(a, np.ndarray):
-        return np.stack([np.minimum(a[0], b[0]), np.maximum(a[1], b[1])])
-    import torch
+    with ieee():
+        if isinstance(a, np.ndarray):
+            return np.stack([np.minimum(a[0], b[0]), np.maximum(a[1], b[1])])
+        import torch
 
-    return torch.stack([torch.minimum(a[0], b[0]), torch.maximum(a[1], b[1])])
+        return torch.stack([torch.minimum(a[0], b[0]), torch.maximum(a[1], b[1])])
 
 
 def _refuse_gradient(data: Any, name: str) -> None:
     if tracked(data):
         raise TypeError(
-            f"{name}: got a tensor that requires grad, expected none, for codes have no gradient; use torch.no_grad() or .detach()"
+            f"{name}: got a tensor that requires grad, expected a plain one, for codes have no gradient; torch.no_grad() keeps none"
         )
 
 

@@ -123,6 +123,14 @@ inline D dwiden(const double* p) { return dround(dload(p)); }
 inline D dwiden(const int8_t* p) { return dwiden_f(widen(p)); }
 inline D dwiden(const uint8_t* p) { return dwiden_f(widen(p)); }
 
+// Tails of float32 by masked loads; masked stores are slow on too many machines.
+inline I first(int64_t n) {  // all ones in the first n of 8 lanes
+    static const int32_t lanes[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lanes + 8 - n));
+}
+inline F widen_n(const float* p, int64_t n) { return _mm256_maskload_ps(p, first(n)); }
+inline D dwiden_n(const float* p, int64_t n) { return dwiden_f(widen_n(p, n)); }
+
 inline I izero() { return _mm256_setzero_si256(); }
 inline I iadd(I a, I b) { return _mm256_add_epi32(a, b); }
 inline I iload(const int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }

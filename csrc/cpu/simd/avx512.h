@@ -109,6 +109,23 @@ inline D dwiden(const uint8_t* p) {
     return {_mm512_cvtepi32_pd(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
 }
 
+// Tails, by masks: what is masked out is neither read nor written.
+inline unsigned first(int64_t n) { return (1u << n) - 1; }  // n at most 16
+inline __m256i half_n(const void* p, int64_t n) { return _mm256_maskz_loadu_epi16(static_cast<__mmask16>(first(n)), p); }
+inline F half_to_floats(__m256i v, f16) { return _mm512_cvtph_ps(v); }
+inline F half_to_floats(__m256i v, bf16) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16)); }
+inline F widen_n(const float* p, int64_t n) { return _mm512_maskz_loadu_ps(static_cast<__mmask16>(first(n)), p); }
+inline F widen_n(const f16* p, int64_t n) { return half_to_floats(half_n(p, n), f16{}); }
+inline F widen_n(const bf16* p, int64_t n) { return half_to_floats(half_n(p, n), bf16{}); }
+inline void narrow_n(float* p, F v, int64_t n) { _mm512_mask_storeu_ps(p, static_cast<__mmask16>(first(n)), v); }
+inline void narrow_whole_n(uint8_t* p, F v, uint8_t flip, int64_t n) {
+    _mm_mask_storeu_epi8(p, static_cast<__mmask16>(first(n)), whole_bytes(v, flip));
+}
+inline D dwiden_n(const float* p, int64_t n) { return {_mm512_cvtps_pd(_mm256_maskz_loadu_ps(static_cast<__mmask8>(first(n)), p))}; }
+inline D dwiden_n(const f16* p, int64_t n) { return {_mm512_cvtps_pd(_mm512_castps512_ps256(widen_n(p, n)))}; }
+inline D dwiden_n(const bf16* p, int64_t n) { return {_mm512_cvtps_pd(_mm512_castps512_ps256(widen_n(p, n)))}; }
+inline D dwiden_n(const double* p, int64_t n) { return dround({_mm512_maskz_loadu_pd(static_cast<__mmask8>(first(n)), p)}); }
+
 // int32 lanes.
 inline I izero() { return _mm512_setzero_si512(); }
 inline I iadd(I a, I b) { return _mm512_add_epi32(a, b); }

@@ -1,4 +1,5 @@
-// Built on any instruction set's vocabulary: tails without over-reads.
+// Built on any instruction set's vocabulary: tails without over-reads. Where an instruction set has masked loads and stores,
+// its own overloads are taken instead.
 #pragma once
 
 namespace {
@@ -17,6 +18,14 @@ inline void narrow_n(T* p, F v, int64_t n) {
     T buffer[W];
     narrow(buffer, v);
     __builtin_memcpy(p, buffer, n * sizeof(T));
+}
+
+// narrow_whole of the first n of W elements.
+template <class Byte>
+inline void narrow_whole_n(Byte* p, F v, uint8_t flip, int64_t n) {
+    Byte buffer[W];
+    narrow_whole(buffer, v, flip);
+    __builtin_memcpy(p, buffer, n);
 }
 
 // The first n of 8 elements as float64, the rest zero.

@@ -175,8 +175,6 @@ inline void keep(F& v) { asm volatile("" : "+w"(v)); }
 inline void keep(I& v) { asm volatile("" : "+w"(v)); }
 inline void fence() {}  // stream() stores as any other store does
 inline I broadcast32(const void* p) { return vdupq_n_s32(at<int32_t>(p)); }
-inline void keep(F& v) { asm volatile("" : "+w"(v)); }
-inline void keep(I& v) { asm volatile("" : "+w"(v)); }
 inline void prefetch(const void* p) { __builtin_prefetch(p); }
 
 }  // namespace simd
