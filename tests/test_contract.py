@@ -216,8 +216,8 @@ def test_flushed_subnormals_change_nothing() -> None:
     pytest.importorskip("torch")
     names = ["reference", *available("topk")]
     run_python(f"NAMES = {names!r}\n{FLUSHED}")
-    threads_flush = "import torch; torch.set_flush_denormal(True); torch.ones(10**6).exp(); torch.set_flush_denormal(False)"
-    run_python(f"{threads_flush}\nNAMES = {names!r}\n{FLUSHED}")
+    started = "torch.set_flush_denormal(True); torch.ones(10**6).exp(); torch.set_flush_denormal(False)"
+    run_python(f"import torch; {started}\nNAMES = {names!r}\n{FLUSHED}")
 
 
 FORKED = """
@@ -299,13 +299,13 @@ def mapped(x):
 
 WORKSPACES = {
     "many short rows": """
-x = rng.standard_normal((1_000_000, 16)).astype(np.float32)
-_, rows = bounded(x[:40], x, 10, metric="l2")
-assert (rows[:, 0] == np.arange(40)).all()
+x = rng.standard_normal((1_000_000, 8)).astype(np.float32)
+_, rows = bounded(x[:24], x, 10, metric="l2")
+assert (rows[:, 0] == np.arange(24)).all()
 """,
     "nothing but duplicates": """
-x = np.broadcast_to(rng.standard_normal((1, 64)).astype(np.float32), (400_000, 64)).copy()
-_, rows = bounded(x[:30], x, 10)
+x = np.broadcast_to(rng.standard_normal((1, 64)).astype(np.float32), (300_000, 64)).copy()
+_, rows = bounded(x[:10], x, 10)
 assert (rows == np.arange(10)).all()
 """,
     "float64, mapped": """
@@ -315,18 +315,18 @@ assert (rows[:, 0] == np.arange(20)).all()
 """,
     "bfloat16, mapped": """
 import ml_dtypes
-x = mapped(rng.standard_normal((400_000, 128)).astype(np.float32).view(np.uint16)[:, ::2].view(ml_dtypes.bfloat16).copy())
-bounded(np.ones((3, 128), np.float32), x, 10, metric="l2")
+x = mapped(rng.standard_normal((160_000, 128)).astype(np.float32).view(np.uint16)[:, 1::2].view(ml_dtypes.bfloat16).copy())
+bounded(np.ones((2, 128), np.float32), x, 10, metric="l2")
 """,
     "bits": """
-x = rng.integers(0, 256, (600_000, 64), dtype=np.uint8)
+x = rng.integers(0, 256, (200_000, 64), dtype=np.uint8)
 _, rows = bounded(x[:20], x, 10, metric="hamming")
 assert (rows[:, 0] == np.arange(20)).all()
 """,
     "many queries": """
-x = rng.standard_normal((20_000, 32)).astype(np.float32)
-_, rows = bounded(x, x, 20, metric="l2")
-assert (rows[:, 0] == np.arange(20_000)).all()
+x = rng.standard_normal((24_000, 16)).astype(np.float32)
+_, rows = bounded(x, x[:1500], 5, metric="l2")
+assert (rows[:1500, 0] == np.arange(1500)).all()
 """,
     "a large k": """
 x = rng.standard_normal((1_000_000, 8)).astype(np.float32)
@@ -334,14 +334,23 @@ scores, rows = bounded(x[:1], x, 1_000_000, metric="ip")
 assert (np.sort(rows[0]) == np.arange(1_000_000)).all() and (np.diff(scores[0]) <= 0).all()
 """,
     "long rows": """
-x = rng.standard_normal((40, 1_000_000)).astype(np.float32)
-_, rows = bounded(x[:4], x, 3)
+x = rng.standard_normal((100, 200_000)).astype(np.float32)
+_, rows = bounded(x[:4], x, 3, metric="ip")
 assert (rows[:, 0] == np.arange(4)).all()
 """,
 }
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit on a process's data is Linux's")
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit on a process's data is Linux's")
+
+
+@linux
+def test_the_limit_on_workspace_limits() -> None:
+    with pytest.raises(AssertionError, match="MemoryError"):
+        run_python(f"NAME = 'reference'\n{WORKSPACE}bounded(np.ones((30, 4), np.float32), np.ones((1_000_000, 4), np.float32), 1)")
+
+
+@linux
 @pytest.mark.parametrize("name", available("topk"))
 @pytest.mark.parametrize("case", WORKSPACES)
 def test_workspace(name: str, case: str) -> None:

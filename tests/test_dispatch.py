@@ -1,164 +1,290 @@
-"""Which backend a call takes and why; arrays of any kind in, the caller's own kind out."""
+"""Who answers a call, who may decline it, what is said of it, and in whose kind the answer comes back."""
 
 from __future__ import annotations
 
-import sys
+import importlib
+import types
+from collections.abc import Callable
 from typing import Any
 
+import cases
 import numpy as np
 import pytest
+from programs import run_python
 
 import fastembed_core as fc
 from fastembed_core import dispatch
 
-Q = np.arange(16, dtype=np.float32).reshape(2, 8)
-X = np.arange(40, dtype=np.float32).reshape(5, 8)
+X = cases.rng_of("dispatch").standard_normal((9, 8)).astype(np.float32)
+EXPECTED = fc.topk(X[:3], X, 2, backend="reference")
 
 
-class Calls:
-    """A backend that records what it was asked, and declines or fails as told."""
+class Fake(dispatch.Backend):
+    """A backend whose topk is a function of the test's."""
 
-    def __init__(self, error: Exception | None = None) -> None:
-        self.error, self.count = error, 0
+    cells: dict[str, Callable[..., Any]] = {}  # noqa: RUF012
 
-    def topk(self, q: Any, x: Any, k: int, *rest: Any) -> Any:
-        self.count += 1
-        if self.error:
-            raise self.error
-        return np.zeros((q.n, k), np.float32), np.full((q.n, k), 7, np.int64)
+    def cell(self, op: str) -> Callable[..., Any]:
+        return self.cells[self.name]
 
 
-def registered(monkeypatch: pytest.MonkeyPatch, name: str, cell: Calls) -> None:
-    record = dispatch.Backend(name, frozenset({"topk"}), lambda: None, lambda: "made up", package=name)
-    monkeypatch.setattr(dispatch, "_third_party", lambda: {name: record})
-    monkeypatch.setitem(sys.modules, name, type(sys)(name))
-    module = type(sys)(f"{name}.topk")
-    module.topk = cell.topk  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, f"{name}.topk", module)
-    dispatch._cell.cache_clear()
-    monkeypatch.setattr(dispatch, "_built_in", lambda wanted: record if wanted == name else original(wanted))
+def fake(name: str, topk: Callable[..., Any], missing: str | None = None) -> Fake:
+    Fake.cells[name] = topk
+    return Fake(name, frozenset({"topk"}), lambda: missing, lambda: f"as {name}")
 
 
-original = dispatch._built_in
+@pytest.fixture
+def order(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Replace the backends that a call on the host may choose from."""
+
+    def replace(*records: dispatch.Backend) -> None:
+        by_name = {record.name: record for record in records}
+        monkeypatch.setattr(dispatch, "_built_in", by_name.__getitem__)
+        monkeypatch.setattr(dispatch, "BUILT_IN", tuple(by_name))
+        monkeypatch.setattr(dispatch, "CPU_ORDER", tuple(by_name))
+        dispatch._automatic.cache_clear()
+
+    yield replace
+    dispatch._automatic.cache_clear()
 
 
-def test_a_third_party_backend_is_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    cell = Calls()
-    registered(monkeypatch, "elsewhere", cell)
-    assert fc.topk(Q, X, 2, backend="elsewhere")[1].tolist() == [[7, 7], [7, 7]]
-    with fc.use_backend("elsewhere"):
-        assert fc.topk(Q, X, 2)[1][0, 0] == 7
-        assert "elsewhere (made up), asked for by name" in fc.explain("topk")
-    assert cell.count == 2
-    assert fc.topk(Q, X, 2)[1][0, 0] != 7
-    with pytest.raises(ValueError, match=r"^backend: elsewhere has no pool"):
-        fc.explain("pool", backend="elsewhere")
+def declines(*args: Any) -> Any:
+    raise dispatch.Unsupported("not these")
 
 
-@pytest.mark.parametrize(("error", "moves_on"), [(fc.Unsupported("too odd"), True), (RuntimeError("broken"), False)])
-def test_only_a_declining_cell_is_passed_over(monkeypatch: pytest.MonkeyPatch, error: Exception, moves_on: bool) -> None:
-    cell = Calls(error)
-    registered(monkeypatch, "first", cell)
-    second = original("numpy")
-    monkeypatch.setattr(dispatch, "_automatic", lambda *_: ((dispatch._built_in("first"), second), ()))
-    if moves_on:
-        expected = fc.topk(Q, X, 2, backend="reference")
-        got = fc.topk(Q, X, 2)
-        assert got[1].tolist() == expected[1].tolist()
-    else:
-        with pytest.raises(RuntimeError, match="broken"):
-            fc.topk(Q, X, 2)
-    with pytest.raises(type(error)):
-        fc.topk(Q, X, 2, backend="first")
-    assert cell.count == 2
+def fails(*args: Any) -> Any:
+    raise RuntimeError("broken")
 
 
-def test_nobody_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    registered(monkeypatch, "first", Calls(fc.Unsupported("too odd")))
-    monkeypatch.setattr(dispatch, "_automatic", lambda *_: ((dispatch._built_in("first"),), ("cpu: not installed",)))
-    with pytest.raises(TypeError, match=r"topk: no backend takes these operands .*cpu: not installed; first: too odd"):
-        fc.topk(Q, X, 2)
+def answers(*args: Any) -> Any:
+    return importlib.import_module("fastembed_core.backends.reference.topk").topk(*args)
 
 
-def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_moves_on_when_a_backend_declines(order: Callable[..., None]) -> None:
+    order(fake("first", declines), fake("second", answers))
+    cases.assert_same(fc.topk(X[:3], X, 2), EXPECTED)
+
+
+def test_auto_moves_on_at_nothing_else(order: Callable[..., None]) -> None:
+    order(fake("first", fails), fake("second", answers))
+    with pytest.raises(RuntimeError, match="broken"):
+        fc.topk(X[:3], X, 2)
+
+
+def test_an_explicit_backend_is_not_replaced(order: Callable[..., None]) -> None:
+    order(fake("first", declines), fake("second", answers))
+    with pytest.raises(dispatch.Unsupported, match="not these"):
+        fc.topk(X[:3], X, 2, backend="first")
+
+
+def test_none_left(order: Callable[..., None]) -> None:
+    order(fake("first", declines), fake("absent", answers, missing="it is not installed"))
+    with pytest.raises(TypeError, match=r"topk: no backend takes these operands .*absent: it is not installed; first: not these"):
+        fc.topk(X[:3], X, 2)
+
+
+def test_a_missing_backend(order: Callable[..., None]) -> None:
+    order(fake("absent", answers, missing="it is not installed"), fake("second", answers))
+    cases.assert_same(fc.topk(X[:3], X, 2), EXPECTED)
+    assert (
+        fc.explain("topk")
+        == "topk: second (as second), the first of second that takes the operands; passed over absent: it is not installed"
+    )
+    with pytest.raises(ImportError, match="backend: absent cannot run here, it is not installed"):
+        fc.topk(X[:3], X, 2, backend="absent")
+    with pytest.raises(ImportError, match="absent"):
+        fc.explain("topk", backend="absent")
+
+
+def test_nothing_can_run(order: Callable[..., None]) -> None:
+    order(fake("absent", answers, missing="it is not installed"))
+    assert fc.explain("topk") == "topk: nothing can run (absent: it is not installed)"
+
+
+def test_explain_names_the_choice_and_why() -> None:
+    said = fc.explain("topk")
+    name = said.split()[1]
+    assert name in dispatch.CPU_ORDER
+    assert said.startswith(f"topk: {name} ({dispatch.get_backend(name).describe()}), the first of {name}")
+    assert fc.explain("topk", backend="numpy") == f"topk: numpy (numpy {np.__version__}), asked for by name"
+    with fc.use_backend("reference"):
+        assert fc.explain("topk").startswith("topk: reference (")
+
+
+def test_use_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    call = dispatch._call
+    monkeypatch.setattr(dispatch, "_call", lambda backend, *rest: (asked.append(backend.name), call(backend, *rest))[1])
+    with fc.use_backend("reference"):
+        fc.topk(X, X, 1)
+        with fc.use_backend("numpy"):
+            fc.topk(X, X, 1)
+            fc.topk(X, X, 1, backend="reference")  # nearest to the call wins
+        fc.topk(X, X, 1)
+        with fc.use_backend("auto"):
+            fc.topk(X, X, 1)
+    assert asked[:4] == ["reference", "numpy", "reference", "reference"]
+    assert asked[4] in dispatch.CPU_ORDER
+    with pytest.raises(ValueError, match="backend: got 'nowhere'"), fc.use_backend("nowhere"):
+        pass
+
+
+def test_the_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTEMBED_CORE_BACKEND", "reference")
     assert fc.explain("topk").startswith("topk: reference")
     with fc.use_backend("numpy"):
         assert fc.explain("topk").startswith("topk: numpy")
-        with fc.use_backend("auto"):
-            assert "the first of" in fc.explain("topk")
-    assert fc.explain("topk", backend="numpy").startswith("topk: numpy")
+    monkeypatch.setenv("FASTEMBED_CORE_BACKEND", "nowhere")
+    with pytest.raises(ValueError, match="backend: got 'nowhere', expected 'auto' or one of reference"):
+        fc.topk(X, X, 1)
 
 
-def test_explain_says_what_was_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    record = dispatch.Backend("cpu", frozenset({"topk"}), lambda: "it is not there", lambda: "")
-    monkeypatch.setattr(dispatch, "_built_in", lambda name: record if name == "cpu" else original(name))
-    dispatch._automatic.cache_clear()
+def test_third_parties_are_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry point of the group, as another package would declare it."""
+    point = types.SimpleNamespace(name="theirs", load=lambda: fake("theirs", answers))
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [point] if group == "fastembed_core.backends" else [])
+    dispatch._third_party.cache_clear()
     try:
-        assert "passed over cpu: it is not there" in fc.explain("topk")
+        assert "theirs" in dispatch.backends()
+        cases.assert_same(fc.topk(X[:3], X, 2, backend="theirs"), EXPECTED)
+        assert "theirs" not in fc.explain("topk")
+        with pytest.raises(ValueError, match="backend: theirs has no rescore; it has topk"):
+            fc.rescore(X, X, np.zeros((9, 1), np.int64), backend="theirs")
     finally:
-        dispatch._automatic.cache_clear()
-    with pytest.raises(ImportError, match=r"^backend: cpu cannot run here, it is not there"):
-        fc.topk(Q, X, 2, backend="cpu")
+        dispatch._third_party.cache_clear()
 
 
-class Foreign:
-    """An array of some other library: DLPack and nothing else."""
+def test_a_package_of_cells_is_found(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record's `package` is where its cells are looked for."""
+    folder = tmp_path / "their_cells"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "topk.py").write_text("def topk(q, x, k, *rest):\n    return 'theirs', k\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    record = dispatch.Backend("theirs", frozenset({"topk"}), lambda: None, lambda: "", package="their_cells")
+    assert record.cell("topk")(None, None, 3) == ("theirs", 3)
 
-    def __init__(self, array: np.ndarray) -> None:
-        self.array = array
 
-    def __dlpack__(self, **arguments: Any) -> Any:
-        return self.array.__dlpack__(**arguments)
+def test_the_reference_is_never_automatic() -> None:
+    orders = (dispatch.CPU_ORDER, dispatch.CUDA_ORDER, dispatch.GRAD_ORDER)
+    assert not any("reference" in order for order in orders)
+
+
+def test_nothing_heavy_is_loaded_to_dispatch() -> None:
+    run_python(
+        "import sys, numpy as np, fastembed_core as fc\n"
+        "x = np.eye(4, dtype=np.float32)\n"
+        "fc.topk(x, x, 2); fc.explain('topk'); fc.similarity(x, x)\n"
+        "heavy = {'torch', 'numba', 'triton', 'scipy', 'sklearn'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+
+
+# --- kinds in, kinds out -----------------------------------------------------------------------------------------------
+
+
+class OnlyDLPack:
+    """An array of a library that speaks DLPack and nothing else."""
+
+    def __init__(self, x: np.ndarray) -> None:
+        self._x = x
+
+    def __dlpack__(self, **how: Any) -> Any:
+        return self._x.__dlpack__(**how)
 
     def __dlpack_device__(self) -> Any:
-        return self.array.__dlpack_device__()
+        return self._x.__dlpack_device__()
 
 
-class ForeignNamespace:
-    @staticmethod
-    def from_dlpack(array: Any) -> Namespaced:
-        return Namespaced(np.from_dlpack(array))
+class WithNamespace(OnlyDLPack):
+    """The same, with a namespace that makes the library's own arrays."""
+
+    def __array_namespace__(self, **how: Any) -> Any:
+        return types.SimpleNamespace(from_dlpack=lambda x: WithNamespace(np.from_dlpack(x)))
 
 
-class Namespaced(Foreign):
-    """An array whose library can take results back."""
-
-    def __array_namespace__(self, **_: Any) -> type[ForeignNamespace]:
-        return ForeignNamespace
-
-
-def test_foreign_arrays() -> None:
-    scores, rows = fc.topk(Q, X, 3)
-    got = fc.topk(Foreign(Q), Foreign(X), 3)
-    assert isinstance(got[0], np.ndarray)
-    assert np.array_equal(got[0], scores)
-    assert np.array_equal(got[1], rows)
-    named = fc.topk(Namespaced(Q), X, 3)
-    assert isinstance(named[0], Namespaced)
-    assert np.array_equal(named[1].array, rows)
+def test_dlpack_in() -> None:
+    for queries, corpus in ((OnlyDLPack(X[:3]), OnlyDLPack(X)), (X[:3], OnlyDLPack(X)), (OnlyDLPack(X[:3]), X)):
+        result = fc.topk(queries, corpus, 2)
+        assert type(result[0]) is np.ndarray
+        cases.assert_same(result, EXPECTED)
+    with pytest.raises(TypeError, match="metric: got none for int8"):
+        fc.topk(OnlyDLPack(X.astype(np.int8)), OnlyDLPack(X.astype(np.int8)), 2)
 
 
-def test_torch_comes_out_where_torch_went_in() -> None:
-    torch = pytest.importorskip("torch")
-    scores, rows = fc.topk(Q, X, 3)
-    for corpus in (torch.from_numpy(X), X):
-        got = fc.topk(torch.from_numpy(Q), corpus, 3)
-        assert isinstance(got[0], torch.Tensor)
-        assert torch.equal(got[1], torch.from_numpy(rows))
-    assert isinstance(fc.topk(Q, torch.from_numpy(X), 3)[0], np.ndarray)
-    out = (torch.empty((2, 3)), torch.empty((2, 3), dtype=torch.int64))
-    assert fc.topk(Q, X, 3, out=out)[0] is out[0]
-    assert torch.equal(out[0], torch.from_numpy(scores))
-    half = torch.from_numpy(X).bfloat16()
-    assert np.array_equal(fc.topk(half, half, 3)[1].numpy(), fc.topk(half.float().numpy(), half.float().numpy(), 3)[1])
+def test_dlpack_with_a_namespace_comes_back_as_it_went_in() -> None:
+    scores, indices = fc.topk(WithNamespace(X[:3]), X, 2)
+    assert type(scores) is type(indices) is WithNamespace
+    cases.assert_same((np.from_dlpack(scores), np.from_dlpack(indices)), EXPECTED)
 
 
-def test_gradients_are_never_lost_silently() -> None:
-    torch = pytest.importorskip("torch")
-    queries = torch.from_numpy(Q).requires_grad_()
-    assert fc.topk(queries, X, 3)[0].requires_grad
-    with pytest.raises(TypeError, match="keeps no gradients"):
-        fc.topk(queries, X, 3, backend="numpy")
-    with torch.no_grad():
-        assert not fc.topk(queries, X, 3)[0].requires_grad
+def test_numpy_in_numpy_out() -> None:
+    scores, indices = fc.topk(X[:3], X, 2)
+    assert type(scores) is type(indices) is np.ndarray
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_subclasses_of_arrays() -> None:
+    cases.assert_same(fc.topk(np.matrix(X[:3]), np.matrix(X), 2), EXPECTED)
+    assert type(fc.similarity(np.matrix(X), X)) is np.ndarray
+
+
+class TestTorch:
+    @pytest.fixture(autouse=True)
+    def torch(self) -> Any:
+        return pytest.importorskip("torch")
+
+    def test_torch_in_torch_out(self, torch: Any) -> None:
+        x = torch.from_numpy(X)
+        for name in (None, "numpy", "torch"):
+            scores, indices = fc.topk(x[:3], x, 2, backend=name)
+            assert (scores.dtype, indices.dtype) == (torch.float32, torch.int64)
+            cases.assert_same((scores, indices), EXPECTED)
+        assert fc.similarity(x, x).dtype == torch.float32
+        assert fc.topk(x.to(torch.int8), x.to(torch.int8), 1, metric="ip")[0].dtype == torch.int32
+
+    def test_mixed_follows_the_queries(self, torch: Any) -> None:
+        x = torch.from_numpy(X)
+        assert isinstance(fc.topk(x[:3], X, 2)[0], torch.Tensor)
+        assert isinstance(fc.topk(X[:3], x, 2)[0], np.ndarray)
+        cases.assert_same(fc.topk(X[:3], x, 2), EXPECTED)
+        cases.assert_same(fc.topk(x[:3], OnlyDLPack(X), 2), EXPECTED)
+
+    def test_side_arrays_of_either_kind(self, torch: Any) -> None:
+        mask, exclude, ids = np.arange(9) > 2, np.array([4, -1, 5]), np.array([[1, 3], [0, -1], [8, 8]])
+        expected = fc.topk(X[:3], X, 2, mask=mask, exclude=exclude)
+        cases.assert_same(fc.topk(X[:3], X, 2, mask=torch.from_numpy(mask), exclude=torch.from_numpy(exclude)), expected)
+        cases.assert_same(fc.rescore(X[:3], X, torch.from_numpy(ids)), fc.rescore(X[:3], X, ids))
+
+    def test_outputs_of_either_kind(self, torch: Any) -> None:
+        out = torch.zeros(3, 2), torch.zeros(3, 2, dtype=torch.int64)
+        result = fc.topk(X[:3], X, 2, out=out)
+        assert result[0] is out[0]
+        cases.assert_same(out, EXPECTED)
+        fc.topk(torch.from_numpy(X[:3]), X, 2, out=tuple(t.numpy() for t in out))
+        cases.assert_same(out, EXPECTED)
+
+    def test_bfloat16_both_ways(self, torch: Any) -> None:
+        """torch's bfloat16 and ml_dtypes' are one storage kind."""
+        t = torch.from_numpy(X).to(torch.bfloat16)
+        ours = cases.floats("bf16", X.astype(float))
+        expected = fc.topk(ours[:3], ours, 2, backend="reference")
+        for name in (None, "numpy", "torch", "reference"):
+            cases.assert_same(fc.topk(t[:3], t, 2, backend=name), expected)
+            cases.assert_same(fc.topk(ours[:3], t, 2, backend=name), expected)
+
+    def test_codes_of_tensors(self, torch: Any) -> None:
+        queries, corpus = cases.operands(cases.Pairing("f32", "int8_row", ("ip",)), 3, 9, 8)
+        theirs = fc.Codes(torch.from_numpy(corpus.data.copy()), "int8_row", 8, scale=torch.from_numpy(corpus.scale.copy()))
+        expected = fc.topk(queries, corpus, 2, metric="ip")
+        cases.assert_same(fc.topk(queries, theirs, 2, metric="ip"), expected)
+        cases.assert_same(fc.topk(queries, theirs, 2, metric="ip", backend="torch"), expected)
+
+    def test_read_only_arrays_make_no_noise(self, torch: Any) -> None:
+        """torch warns of read-only memory, once a process; warnings are errors here, and the warning is not to be had at all."""
+        run_python(
+            "import warnings; warnings.simplefilter('error')\n"
+            "import numpy as np, fastembed_core as fc\n"
+            "x = np.eye(4, dtype=np.float32); x.flags.writeable = False\n"
+            "fc.topk(x, x, 2, backend='torch')"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,9 +45,12 @@ def _tracked(rows: Rows) -> bool:
 
 def k_of(k: Any, name: str = "k") -> int:
     """k as a checked int of at least 0."""
-    if isinstance(k, bool) or not hasattr(k, "__index__"):
-        raise TypeError(f"{name}: got {type(k).__name__}, expected an int of at least 0")
-    k = k.__index__()
+    try:
+        if isinstance(k, bool | np.bool_):
+            raise TypeError
+        k = operator.index(k)
+    except TypeError:
+        raise TypeError(f"{name}: got {type(k).__name__}, expected an int of at least 0") from None
     if k < 0:
         raise ValueError(f"{name}: got {k}, expected an int of at least 0")
     return k

@@ -53,13 +53,35 @@ def _dot(a, i, b, j):  # type: ignore[no-untyped-def]
     return _tree(l0, l1, l2, l3, l4, l5, l6, l7)
 
 
+@njit(types.float64(types.float64, types.float64, types.float64, types.float64), inline="always")
+def _square(sa, a, sb, b):  # type: ignore[no-untyped-def]
+    difference = sa * a - sb * b
+    return difference * difference
+
+
 @njit(types.float64(_QUERIES, types.int64, types.float64, _BLOCK, types.int64, types.float64), **_options)
 def _distance(a, i, sa, b, j, sb):  # type: ignore[no-untyped-def]
-    lanes = np.zeros(8)
-    for d in range(a.shape[1]):
-        difference = sa * a[i, d] - sb * np.float64(b[j, d])
-        lanes[d & 7] += difference * difference
-    return _tree(lanes[0], lanes[1], lanes[2], lanes[3], lanes[4], lanes[5], lanes[6], lanes[7])
+    l0 = l1 = l2 = l3 = l4 = l5 = l6 = l7 = 0.0
+    n = a.shape[1]
+    whole = n // 8 * 8
+    for d in range(0, whole, 8):
+        l0 += _square(sa, a[i, d], sb, np.float64(b[j, d]))
+        l1 += _square(sa, a[i, d + 1], sb, np.float64(b[j, d + 1]))
+        l2 += _square(sa, a[i, d + 2], sb, np.float64(b[j, d + 2]))
+        l3 += _square(sa, a[i, d + 3], sb, np.float64(b[j, d + 3]))
+        l4 += _square(sa, a[i, d + 4], sb, np.float64(b[j, d + 4]))
+        l5 += _square(sa, a[i, d + 5], sb, np.float64(b[j, d + 5]))
+        l6 += _square(sa, a[i, d + 6], sb, np.float64(b[j, d + 6]))
+        l7 += _square(sa, a[i, d + 7], sb, np.float64(b[j, d + 7]))
+    rest = n - whole
+    l0 += _square(sa, a[i, whole], sb, np.float64(b[j, whole])) if rest > 0 else 0.0
+    l1 += _square(sa, a[i, whole + 1], sb, np.float64(b[j, whole + 1])) if rest > 1 else 0.0
+    l2 += _square(sa, a[i, whole + 2], sb, np.float64(b[j, whole + 2])) if rest > 2 else 0.0
+    l3 += _square(sa, a[i, whole + 3], sb, np.float64(b[j, whole + 3])) if rest > 3 else 0.0
+    l4 += _square(sa, a[i, whole + 4], sb, np.float64(b[j, whole + 4])) if rest > 4 else 0.0
+    l5 += _square(sa, a[i, whole + 5], sb, np.float64(b[j, whole + 5])) if rest > 5 else 0.0
+    l6 += _square(sa, a[i, whole + 6], sb, np.float64(b[j, whole + 6])) if rest > 6 else 0.0
+    return _tree(l0, l1, l2, l3, l4, l5, l6, l7)
 
 
 @njit(types.void(_QUERIES, _BLOCK, _array(types.float64, 1, written=True)), **_options)

@@ -55,8 +55,10 @@ class Lanes:
         self.sums = torch.zeros(rows, 8, dtype=torch.float64, device=device)
 
     def add(self, terms: torch.Tensor) -> None:
-        for part in terms.split(8, 1):
-            self.sums[:, : part.shape[1]] += part
+        whole = terms.shape[1] // 8 * 8
+        for d in range(0, whole, 8):
+            self.sums.add_(terms[:, d : d + 8])
+        self.sums[:, : terms.shape[1] - whole] += terms[:, whole:]
 
     def total(self) -> torch.Tensor:
         l0, l1, l2, l3, l4, l5, l6, l7 = self.sums.unbind(1)
