@@ -21,7 +21,7 @@ def normalize(x: Rows, eps: float, out: np.ndarray) -> None:
         out[rows] = round_to(unit, x.kind)
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True, error_model="numpy")
 def _unit_rows(x: np.ndarray, eps: float, out: np.ndarray) -> None:
     for i in range(x.shape[0]):
         squares = np.zeros(8)
