@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from programs import ROOT, run, tool
 
-NATIVE_LEVELS = {"x86_64": ("scalar", "avx2", "avx512", "avx512icl"), "aarch64": ("scalar", "neon"), "arm64": ("scalar", "neon")}
+NATIVE_LEVELS = {"x86_64": ("scalar", "avx2", "avx512", "avx512icl"), "aarch64": ("scalar", "neon", "neoni8mm"), "arm64": ("scalar", "neon", "neoni8mm")}
 
 pytestmark = [
     pytest.mark.slow,
@@ -60,9 +60,10 @@ def test_neon_under_an_emulator(build: Build) -> None:
     emulator = tool("qemu-aarch64")
     tool("aarch64-linux-gnu-g++")
     folder = build("levels", f"-DCMAKE_TOOLCHAIN_FILE={ROOT / 'cmake' / 'aarch64.cmake'}")
-    found = verdicts(run(emulator, folder / "levels", "neon"))
-    assert list(found) == ["neon"]
-    assert re.fullmatch(r"[1-9]\d* checks, 0 failed", found["neon"])
+    for level in ("neon", "neoni8mm"):
+        found = verdicts(run(emulator, "-cpu", "max", folder / "levels", level))
+        assert list(found) == [level]
+        assert re.fullmatch(r"[1-9]\d* checks, 0 failed", found[level])
 
 
 @pytest.mark.parametrize("optimization", ["Release", "Debug"])

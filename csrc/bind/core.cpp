@@ -12,7 +12,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
         "isas",
         [] {
             std::vector<std::string> names;
-            for (int i = 0; i < 5; ++i)
+            for (int i = 0; i < fec::isa_count; ++i)
                 if (fec::isa_built(static_cast<fec::Isa>(i)) && fec::isa_available(static_cast<fec::Isa>(i)))
                     names.push_back(fec::isa_names[i]);
             return names;
@@ -21,7 +21,7 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     m.def(
         "select_isa",
         [](const std::string& name) {
-            for (int i = 0; i < 5; ++i)
+            for (int i = 0; i < fec::isa_count; ++i)
                 if (name == fec::isa_names[i] && fec::select_isa(static_cast<fec::Isa>(i))) return;
             throw py::value_error("isa: got '" + name + "', expected one that this machine runs");
         },

@@ -21,7 +21,7 @@ std::vector<NamedRecipe> all_recipes() {
         for (int i = 0; i < kernels.count; ++i) all.push_back({isa, kernels.recipes + i});
     };
     append("any", fec::plain_recipes());
-    for (int i = 0; i < 5; ++i)
+    for (int i = 0; i < fec::isa_count; ++i)
         if (const fec::Kernels* kernels = fec::kernels_of(static_cast<fec::Isa>(i))) append(fec::isa_names[i], kernels->limits);
     return all;
 }

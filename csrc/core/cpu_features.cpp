@@ -2,9 +2,31 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 
 namespace fec {
+
+#if defined(__aarch64__)
+namespace {
+
+bool has_i8mm() {
+#if defined(__linux__)
+    return getauxval(AT_HWCAP2) & 1ul << 13;  // HWCAP2_I8MM, which older headers do not name
+#elif defined(__APPLE__)
+    int present = 0;
+    size_t size = sizeof present;
+    return sysctlbyname("hw.optional.arm.FEAT_I8MM", &present, &size, nullptr, 0) == 0 && present;
+#else
+    return false;
+#endif
+}
+
+}  // namespace
+#endif
 
 bool isa_available(Isa isa) {
     if (isa == Isa::scalar) return true;
@@ -19,7 +41,7 @@ bool isa_available(Isa isa) {
     const bool icl = avx512 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vpopcntdq");
     return (isa == Isa::avx2 && avx2) || (isa == Isa::avx512 && avx512) || (isa == Isa::avx512icl && icl);
 #elif defined(__aarch64__)
-    return isa == Isa::neon;  // Advanced SIMD is part of the architecture
+    return isa == Isa::neon || (isa == Isa::neoni8mm && has_i8mm());  // Advanced SIMD is part of the architecture
 #else
     return false;
 #endif

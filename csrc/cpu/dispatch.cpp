@@ -10,7 +10,7 @@ extern const Kernels kernels_scalar;
 #if defined(__x86_64__)
 extern const Kernels kernels_avx2, kernels_avx512, kernels_avx512icl;
 #elif defined(__aarch64__)
-extern const Kernels kernels_neon;
+extern const Kernels kernels_neon, kernels_neoni8mm;
 #endif
 
 namespace {
@@ -29,6 +29,7 @@ const Level levels[] = {
     {Isa::avx512icl, &kernels_avx512icl},
 #elif defined(__aarch64__)
     {Isa::neon, &kernels_neon},
+    {Isa::neoni8mm, &kernels_neoni8mm},
 #endif
 };
 

@@ -20,6 +20,7 @@ void vocabulary_avx512();
 void vocabulary_avx512icl();
 #elif defined(__aarch64__)
 void vocabulary_neon();
+void vocabulary_neoni8mm();
 #endif
 
 namespace {
@@ -37,6 +38,7 @@ const Level levels[] = {
     {Isa::avx512icl, vocabulary_avx512icl},
 #elif defined(__aarch64__)
     {Isa::neon, vocabulary_neon},
+    {Isa::neoni8mm, vocabulary_neoni8mm},
 #endif
 };
 

@@ -1,5 +1,5 @@
-// The vector vocabulary of aarch64 Advanced SIMD, as every aarch64 machine has it. Same names as every other level; see
-// avx512.h for their meaning.
+// The vector vocabulary of aarch64 Advanced SIMD, as every aarch64 machine has it. neoni8mm adds products of mixed sign by
+// defining FEC_I8MM before inclusion. Same names as every other level; see avx512.h for their meaning.
 #pragma once
 #include <arm_neon.h>
 
@@ -153,9 +153,15 @@ inline I madd16(I acc, I a, I b) {
 }
 inline void istore(void* p, I v) { put(p, v); }
 
+#if defined(FEC_I8MM)
+constexpr bool dot_unsigned_panel = true;
+constexpr int dot_group = 4;
+inline I dot(I acc, I panel, I row) { return vusdotq_s32(acc, vreinterpretq_u8_s32(panel), vreinterpretq_s8_s32(row)); }
+#else
 constexpr bool dot_unsigned_panel = false;
 constexpr int dot_group = 2;
 inline I dot(I acc, I panel, I row) { return madd16(acc, panel, row); }
+#endif
 inline I add_bytes(I acc, I bytes) {
     return vreinterpretq_s32_u32(vpadalq_u16(vreinterpretq_u32_s32(acc), vpaddlq_u8(vreinterpretq_u8_s32(bytes))));
 }
@@ -169,7 +175,11 @@ inline I dot_u4(I pairs, I u, I s) {
     return vreinterpretq_s32_s16(vaddq_s16(vreinterpretq_s16_s32(pairs), sums));
 }
 inline I add_pairs(I acc, I pairs) { return vpadalq_s16(acc, vreinterpretq_s16_s32(pairs)); }
+#if defined(FEC_I8MM)
+inline I dot_u7(I acc, I u, I s) { return dot(acc, u, s); }
+#else
 inline I dot_u7(I acc, I u, I s) { return add_pairs(acc, dot_u4(izero(), u, s)); }  // two products of 127 * 128 fit int16
+#endif
 inline I ior(I a, I b) { return vorrq_s32(a, b); }
 inline void keep(F& v) { asm volatile("" : "+w"(v)); }
 inline void keep(I& v) { asm volatile("" : "+w"(v)); }
