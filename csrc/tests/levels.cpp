@@ -9,6 +9,7 @@
 namespace fec {
 namespace test {
 
+void check_pool();
 void check_search();
 void check_topk();
 void check_vectors();
@@ -57,6 +58,7 @@ int main(int count, char** names) {
         }
         level.vocabulary();
         fec::test::check_search();
+        fec::test::check_pool();
         fec::test::check_topk();
         fec::test::check_vectors();
         ok &= fec::test::report(name);

@@ -47,7 +47,7 @@ void check_arithmetic() {
             c[j] = edge_or_random((i * 7 + j) % (2 * n));
         }
         const F x = simd::load(a), y = simd::load(b), z = simd::load(c);
-        float sum[W], difference[W], product[W], quotient[W], muladd[W], low[W], high[W], either[W], positive[W], chosen[W];
+        float sum[W], difference[W], product[W], quotient[W], muladd[W], low[W], high[W], high_or_nan[W], either[W], positive[W], chosen[W];
         simd::store(sum, simd::add(x, y));
         simd::store(difference, simd::sub(x, y));
         simd::store(product, simd::mul(x, y));
@@ -56,6 +56,7 @@ void check_arithmetic() {
         simd::store(low, simd::min(x, y));
         simd::store(high, simd::max(x, y));
         simd::store(either, simd::max_or_nan(x, y));
+        simd::store(high_or_nan, simd::max_or_nan(x, y));
         simd::store(positive, simd::abs(x));
         const unsigned mask = static_cast<unsigned>(random_bits()) & ((1u << W) - 1);
         simd::store(chosen, simd::select(mask, x, y));
@@ -70,6 +71,7 @@ void check_arithmetic() {
             expect_same("min", i, low[j], a[j] < b[j] ? a[j] : b[j]);
             expect_same("max", i, high[j], a[j] > b[j] ? a[j] : b[j]);
             expect_same("max_or_nan", i, either[j] + 0.0f, (a[j] > b[j] || a[j] != a[j] ? a[j] : b[j]) + 0.0f);  // of zeros either one
+            expect_same("max_or_nan", i, high_or_nan[j], a[j] != a[j] ? a[j] : a[j] > b[j] ? a[j] : b[j]);
             expect("abs", i, bits_from(positive[j]), bits_from(a[j]) & 0x7FFFFFFFu);
             expect("select", i, bits_from(chosen[j]), bits_from(mask >> j & 1 ? a[j] : b[j]));
             expect("greater", i, greater >> j & 1, a[j] > b[j]);

@@ -41,7 +41,9 @@ inline F div(F a, F b) { return vdivq_f32(a, b); }
 inline F fma(F a, F b, F c) { return vfmaq_f32(c, a, b); }
 inline F min(F a, F b) { return vbslq_f32(vcltq_f32(a, b), a, b); }  // fmin would keep the number where one is NaN
 inline F max(F a, F b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
-inline F max_or_nan(F a, F b) { return vmaxq_f32(a, b); }
+inline F max_or_nan(F a, F b) {  // fmax would order the zeros
+    return vbslq_f32(vorrq_u32(vcgtq_f32(a, b), vmvnq_u32(vceqq_f32(a, a))), a, b);
+}
 inline F abs(F a) { return vabsq_f32(a); }
 inline F round_even(F a) { return vrndnq_f32(a); }
 inline F floor(F a) { return vrndmq_f32(a); }
