@@ -42,7 +42,7 @@ stubs: $(VENV)/.extra-$(EXTRAS) install
 dev:
 	cmake -S . -B build/dev -DPython_EXECUTABLE=$$(command -v $(PYTHON)) -Dpybind11_DIR=$$($(PYTHON) -m pybind11 --cmakedir) > /dev/null
 	cmake --build build/dev -j 2
-	cp build/dev/_core*.so fastembed_core/
+	install build/dev/_core*.so fastembed_core/
 
 clean:
 	rm -rf $(VENV) build dist fastembed_core/_core*.so
