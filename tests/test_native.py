@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 from programs import ROOT, run, tool
 
-NATIVE_LEVELS = {"x86_64": ("scalar", "avx2", "avx512", "avx512icl"), "aarch64": ("scalar", "neon", "neoni8mm"), "arm64": ("scalar", "neon", "neoni8mm")}
+NATIVE_LEVELS = {
+    "x86_64": ("scalar", "avx2", "avx512", "avx512icl"),
+    "aarch64": ("scalar", "neon", "neoni8mm"),
+    "arm64": ("scalar", "neon", "neoni8mm"),
+}
 
 pytestmark = [
     pytest.mark.slow,
