@@ -27,8 +27,9 @@ struct Pooling {
     RowSink sink;
 
     // The running state of one sequence: for each head an accumulator, then for each head its maximum and its sum.
-    int64_t padded_dim() const { return (head_dim + 15) / 16 * 16; }
-    int64_t state_floats() const { return heads * padded_dim() + (2 * heads + 15) / 16 * 16; }
+    // Always inlined: a copy compiled for one instruction set must not serve the whole program.
+    __attribute__((always_inline)) int64_t padded_dim() const { return (head_dim + 15) / 16 * 16; }
+    __attribute__((always_inline)) int64_t state_floats() const { return heads * padded_dim() + (2 * heads + 15) / 16 * 16; }
 };
 
 // Up to span_tokens valid tokens of one sequence. The reading goes on at `next`, which is fetched ahead of time.

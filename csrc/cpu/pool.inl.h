@@ -133,12 +133,11 @@ inline void rescale(float* acc, int64_t dim, float factor) {
 // Online softmax over R tokens for heads h to h + H: the accumulator and the sum are relative to the highest score met, and
 // rescaled when it rises. One query reads token after token, which streams best; several share what a token's load costs.
 template <class T, int R, int H>
-inline void attend(const Pooling& call, const Span& span, int64_t t, int64_t h, float* state) {
+inline void attend(const Pooling& call, const Span& span, int64_t t, int64_t h, int64_t ahead, float* state) {
     const int64_t width = call.padded_dim(), offset = h * call.head_step;
     float *acc = state + h * width, *tops = state + call.heads * width + h, *sums = tops + call.heads;
     const float* query = call.query + h * width;
     const bool first = call.head_step || !h;  // the first to read these bytes
-    const int64_t ahead = tokens_ahead(call.head_step ? call.heads * call.head_dim : call.head_dim, sizeof(T));
     const T* x[R];
     const char* fetched[R];  // null where another head did
     float weight[H][max_group];
@@ -155,9 +154,11 @@ inline void attend(const Pooling& call, const Span& span, int64_t t, int64_t h, 
             if (weight[k][r] > top) top = weight[k][r];
         }
         if (top > tops[k]) {
-            const float factor = __builtin_expf(tops[k] - top);
-            rescale(acc + k * width, call.head_dim, factor);
-            sums[k] *= factor;
+            if (tops[k] > -__builtin_inff()) {  // else nothing was added yet but zeros, or NaN
+                const float factor = __builtin_expf(tops[k] - top);
+                rescale(acc + k * width, call.head_dim, factor);
+                sums[k] *= factor;
+            }
             tops[k] = top;
         }
         for (int r = 0; r < R; ++r) {
@@ -169,11 +170,11 @@ inline void attend(const Pooling& call, const Span& span, int64_t t, int64_t h, 
 }
 
 template <class T, int R>
-inline void attend_all(const Pooling& call, const Span& span, int64_t t, float* state) {
+inline void attend_all(const Pooling& call, const Span& span, int64_t t, int64_t ahead, float* state) {
     int64_t h = 0;
     if (!call.head_step)
-        for (; h + 2 <= call.heads; h += 2) attend<T, R, 2>(call, span, t, h, state);
-    for (; h < call.heads; ++h) attend<T, R, 1>(call, span, t, h, state);
+        for (; h + 2 <= call.heads; h += 2) attend<T, R, 2>(call, span, t, h, ahead, state);
+    for (; h < call.heads; ++h) attend<T, R, 1>(call, span, t, h, ahead, state);
 }
 
 template <class T>
@@ -181,12 +182,13 @@ void attend_leaf(const Pooling& call, const Span& span, int64_t begin, int64_t e
     fill(state, call.heads * call.padded_dim(), 0.0f);
     float* tops = state + call.heads * call.padded_dim();
     for (int64_t h = 0; h < call.heads; ++h) tops[h] = -__builtin_inff(), tops[call.heads + h] = 0.0f;
+    const int64_t ahead = tokens_ahead(call.dim, sizeof(T));
     int64_t t = begin;
     // Several queries and their accumulators overflow the first-level cache: then more tokens share each pass over them.
     if (call.heads > 1 && !call.head_step)
-        for (; t + 8 <= end; t += 8) attend_all<T, 8>(call, span, t, state);
-    for (; t + 4 <= end; t += 4) attend_all<T, 4>(call, span, t, state);
-    for (; t < end; ++t) attend_all<T, 1>(call, span, t, state);
+        for (; t + 8 <= end; t += 8) attend_all<T, 8>(call, span, t, ahead, state);
+    for (; t + 4 <= end; t += 4) attend_all<T, 4>(call, span, t, ahead, state);
+    for (; t < end; ++t) attend_all<T, 1>(call, span, t, ahead, state);
 }
 
 void merge(const Pooling& call, float* state, const float* next) {
