@@ -167,5 +167,5 @@ def test_files_stay_small_and_speak_of_no_machine() -> None:
     for path in source_files():
         text = path.read_text()
         if path.suffix in {".py", ".cpp", ".h", ".cu"}:
-            assert text.count("\n") <= 450, f"{path.relative_to(ROOT)} has outgrown one head"
+            assert text.count("\n") <= (600 if "tests" in path.parts else 450), f"{path.relative_to(ROOT)} has outgrown one head"
         assert not machine.search(text), f"{path.relative_to(ROOT)} names a path of some machine"
