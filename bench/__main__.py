@@ -36,7 +36,7 @@ def main() -> int:
         parser.error(str(error))
     if args.list:
         for w in chosen:
-            print(f"{w.name:18} {w.title}")
+            print(f"{w.name:20} {w.title}")
         return 0
     runner.pin_threads(args.threads)
 

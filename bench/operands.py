@@ -35,6 +35,16 @@ def rows(n: int, d: int) -> np.ndarray:
     return _block(("normal", d), n, lambda: np.random.default_rng(0).standard_normal((n, d), np.float32))
 
 
+def duplicates(n: int, d: int) -> np.ndarray:
+    """(n, d) float32: one row, n times."""
+    return _block(("duplicates", d), n, lambda: np.tile(np.random.default_rng(0).standard_normal((1, d), np.float32), (n, 1)))
+
+
+def offset_rows(n: int, d: int, offset: float) -> np.ndarray:
+    """(n, d) float32: `rows`, far from the origin."""
+    return _block(("offset", d, offset), n, lambda: rows(n, d) + np.float32(offset))
+
+
 def queries(n: int, d: int) -> np.ndarray:
     """(n, d) float32, normal, other rows than `rows` holds."""
     return np.random.default_rng(1).standard_normal((n, d), np.float32)

@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from fastembed_core import dispatch
+from fastembed_core import threads as thread_count
 from fastembed_core.measure import Limit, beyond_cache, clock, fraction, interleaved
 
 from . import ours
@@ -23,7 +24,10 @@ SLACK = 0.03
 
 @dataclass
 class Outcome:
-    """What came of one contender. `seconds` is the median of `rounds`; without it `reason` says why it was not run."""
+    """What came of one contender. `seconds` is the median of `rounds`; without it `reason` says why it was not run.
+
+    single : ours on one thread, beside a run on several: no contender, but what they are compared with
+    """
 
     name: str
     ours: bool
@@ -34,6 +38,7 @@ class Outcome:
     recall: float = 1.0
     exact: bool = True
     preparing: float = 0.0
+    single: bool = False
 
 
 @dataclass
@@ -48,11 +53,12 @@ class Row:
     peaks: dict[str, float] = field(default_factory=dict)  # and the best
     ops: float = 0.0
     bytes: float = 0.0
+    limit: str = "approached"  # as in Case
 
     @property
     def mine(self) -> Outcome | None:
         """Our fastest backend, None where none ran."""
-        return min((o for o in self.outcomes if o.ours and o.seconds), key=lambda o: o.seconds or 0, default=None)
+        return min((o for o in self.outcomes if o.ours and o.seconds and not o.single), key=lambda o: o.seconds or 0, default=None)
 
     @property
     def best_rival(self) -> Outcome | None:
@@ -70,10 +76,17 @@ class Row:
         mine, rival = self.mine, self.best_rival
         return rival.seconds / mine.seconds if mine and rival and mine.seconds and rival.seconds else None
 
+    @property
+    def speedup(self) -> float | None:
+        """How many times faster our fastest backend is than itself on one thread; None on a run of one thread."""
+        mine = self.mine
+        alone = next((o for o in self.outcomes if o.single and mine and o.name == f"{mine.name}, 1 thread"), None)
+        return alone.seconds / mine.seconds if mine and alone and mine.seconds and alone.seconds else None
+
     def faults(self, peaks: dict[str, float]) -> list[str]:
         """What must fail the run: a wrong answer of ours, or one that came faster than the machine can at its best."""
         found = [f"{self.workload.name}: {o.name} is wrong, {o.reason}" for o in self.outcomes if o.ours and o.wrong]
-        share = fraction(self.work, peaks, min(self.mine.rounds)) if self.mine else None
+        share = fraction(self.work, peaks, min(self.mine.rounds)) if self.mine and self.limit != "beaten" else None
         if share and share[0] > 1 + SLACK:
             found.append(f"{self.workload.name}: {share[0]:.0%} of the {share[1]} limit, so the limit is wrong")
         return found
@@ -122,18 +135,21 @@ def run(
     rivals = RIVALS.get(workload.family, []) if rivals is None else rivals
     selection()  # its own timing is over before any rival's begins
     outcomes = [Outcome(f"fastembed_core {name}", True) for name in backends] + [Outcome(r.name, False, exact=r.exact) for r in rivals]
+    contenders: list[str | Rival] = [*backends, *rivals]
+    if threads > 1:
+        outcomes += [Outcome(f"fastembed_core {name}, 1 thread", True, single=True) for name in backends]
+        contenders += backends
     try:
         case = workload.make(scale)
     except NotHere as absent:
         for outcome in outcomes:
             outcome.reason = str(absent)
         return Row(workload, "", outcomes)
-    row = Row(workload, case.shape, outcomes, beyond_cache(case.work, case.bytes), ops=case.ops, bytes=case.bytes)
+    row = Row(workload, case.shape, outcomes, beyond_cache(case.work, case.bytes), ops=case.ops, bytes=case.bytes, limit=case.limit)
     judge = ours.Judge(workload, case)
     calls: list[Callable[[], Any]] = []
     first: list[float] = []
     running: list[Outcome] = []
-    contenders: list[str | Rival] = [*backends, *rivals]
     for outcome, contender in zip(outcomes, contenders, strict=True):
         ready = _warm(outcome, contender, workload, case, judge, threads)
         if ready and ready[1] > budget:
@@ -156,6 +172,14 @@ def run(
     return row
 
 
+def _on_one_thread(call: Callable[[], Any]) -> Callable[[], Any]:
+    def limited() -> Any:
+        with thread_count.limit(1):
+            return call()
+
+    return limited
+
+
 def _warm(
     outcome: Outcome, contender: str | Rival, workload: Workload, case: Case, judge: ours.Judge, threads: int
 ) -> tuple[Callable[[], Any], float] | None:
@@ -168,7 +192,9 @@ def _warm(
         if isinstance(contender, Rival):
             outcome.preparing = clock(lambda: prepared.append(contender.prepare(case.operands, threads)))
         else:
-            prepared.append(ours.prepare(workload, case, contender))
+            outcome.preparing = clock(lambda: prepared.append(ours.prepare(workload, case, contender)))
+            if outcome.single:
+                prepared[0] = _on_one_thread(prepared[0])
         answers: list[Any] = []
         seconds = clock(lambda: answers.append(prepared[0]()))
         answer = contender.result(answers[0]) if isinstance(contender, Rival) else answers[0]

@@ -20,6 +20,12 @@ _HOMES = {
     "similarity_paired": "ops.similarity",
     "topk": "ops.topk",
     "rescore": "ops.rescore",
+    "maxsim": "ops.maxsim",
+    "embedding_bag": "ops.embedding_bag",
+    "range_search": "ops.range_search",
+    "merge_topk": "ops.merge_topk",
+    "assign": "ops.assign",
+    "Corpus": "corpus",
     "Codes": "codes",
     "explain": "dispatch",
     "use_backend": "dispatch",
@@ -32,14 +38,20 @@ __all__ = [*_HOMES, "__version__"]
 
 if TYPE_CHECKING:
     from .codes import Codes as Codes
+    from .corpus import Corpus as Corpus
     from .dispatch import Unsupported as Unsupported
     from .dispatch import explain as explain
     from .dispatch import use_backend as use_backend
+    from .ops.assign import assign as assign
+    from .ops.embedding_bag import embedding_bag as embedding_bag
+    from .ops.maxsim import maxsim as maxsim
+    from .ops.merge_topk import merge_topk as merge_topk
     from .ops.normalize import normalize as normalize
     from .ops.pool import pool as pool
     from .ops.quantize import calibrate as calibrate
     from .ops.quantize import dequantize as dequantize
     from .ops.quantize import quantize as quantize
+    from .ops.range_search import range_search as range_search
     from .ops.rescore import rescore as rescore
     from .ops.similarity import similarity as similarity
     from .ops.similarity import similarity_paired as similarity_paired

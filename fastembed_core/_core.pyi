@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Rows', 'calibrate', 'dequantize', 'isa', 'isas', 'normalize', 'pool', 'quantize', 'recipes', 'rescore', 'run_recipe', 'select_isa', 'similarity', 'similarity_paired', 'topk']
+__all__: list[str] = ['Rows', 'calibrate', 'code_center', 'dequantize', 'embedding_bag', 'encode', 'isa', 'isas', 'maxsim', 'maxsim_topk', 'normalize', 'pool', 'quantize', 'range_search', 'recipes', 'rescore', 'run_recipe', 'select_isa', 'similarity', 'similarity_paired', 'topk']
 class Rows:
     """
     An operand of a search: arrays and how to read them.
@@ -16,9 +16,21 @@ def calibrate(arg0: numpy.ndarray, arg1: str, arg2: typing.SupportsInt | typing.
     """
     The minimum and maximum of each dimension.
     """
+def code_center(arg0: Rows, arg1: str, arg2: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> None:
+    """
+    The mean of a sample of rows, of their directions under cosine.
+    """
 def dequantize(arg0: numpy.ndarray, arg1: str, arg2: typing.SupportsInt | typing.SupportsIndex, arg3: typing.Any, arg4: typing.Any, arg5: typing.SupportsInt | typing.SupportsIndex, arg6: numpy.ndarray, arg7: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     The float32 values of codes; ranges are the minimum and step of each dimension.
+    """
+def embedding_bag(arg0: Rows, arg1: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], arg2: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], arg3: typing.Any, arg4: str, arg5: bool, arg6: str, arg7: typing.Any, arg8: numpy.ndarray, arg9: typing.Any, arg10: typing.SupportsInt | typing.SupportsIndex) -> None:
+    """
+    One row for each bag of ids into out, scales into scale; ranges are minimum and step.
+    """
+def encode(arg0: Rows, arg1: str, arg2: bool, arg3: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], arg4: typing.SupportsInt | typing.SupportsIndex, arg5: numpy.ndarray, arg6: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], arg7: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], arg8: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], arg9: typing.Any) -> None:
+    """
+    Codes of float rows for scans.
     """
 def isa() -> str:
     """
@@ -27,6 +39,14 @@ def isa() -> str:
 def isas() -> list[str]:
     """
     The instruction sets this build holds and this machine runs, ascending.
+    """
+def maxsim(arg0: Rows, arg1: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], arg2: Rows, arg3: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], arg4: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], arg5: typing.Any, arg6: str, arg7: str, arg8: typing.SupportsInt | typing.SupportsIndex, arg9: numpy.ndarray) -> None:
+    """
+    The score of every query with every document.
+    """
+def maxsim_topk(arg0: Rows, arg1: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], arg2: Rows, arg3: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], arg4: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], arg5: typing.Any, arg6: typing.SupportsInt | typing.SupportsIndex, arg7: str, arg8: str, arg9: typing.Any, arg10: bool, arg11: typing.SupportsInt | typing.SupportsIndex, arg12: numpy.ndarray, arg13: typing.Annotated[numpy.typing.ArrayLike, numpy.int64]) -> None:
+    """
+    The k best documents for each query.
     """
 def normalize(arg0: numpy.ndarray, arg1: str, arg2: typing.SupportsFloat | typing.SupportsIndex, arg3: numpy.ndarray, arg4: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
@@ -39,6 +59,10 @@ def pool(arg0: numpy.ndarray, arg1: str, arg2: typing.Any, arg3: typing.Any, arg
 def quantize(arg0: numpy.ndarray, arg1: str, arg2: str, arg3: typing.Any, arg4: numpy.ndarray, arg5: typing.Any, arg6: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     Codes of float rows, and their scales; limits are the minimum and maximum of each dimension.
+    """
+def range_search(arg0: Rows, arg1: Rows, arg2: typing.Annotated[numpy.typing.ArrayLike, numpy.float32], arg3: str, arg4: str, arg5: typing.Any, arg6: bool, arg7: typing.Any, arg8: typing.SupportsInt | typing.SupportsIndex, arg9: typing.Annotated[numpy.typing.ArrayLike, numpy.int64]) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """
+    Every row that reaches each query's threshold; fills indptr and returns scores and row numbers.
     """
 def recipes() -> list[tuple[str, str, str]]:
     """
@@ -64,7 +88,7 @@ def similarity_paired(arg0: Rows, arg1: Rows, arg2: str, arg3: str, arg4: typing
     """
     The score of the pairs (i, i).
     """
-def topk(arg0: Rows, arg1: Rows, arg2: typing.SupportsInt | typing.SupportsIndex, arg3: str, arg4: str, arg5: typing.Any, arg6: bool, arg7: typing.Any, arg8: typing.SupportsInt | typing.SupportsIndex, arg9: numpy.ndarray, arg10: typing.Annotated[numpy.typing.ArrayLike, numpy.int64]) -> None:
+def topk(q: Rows, x: Rows, k: typing.SupportsInt | typing.SupportsIndex, metric: str, form: str, mask: typing.Any, packed: bool, exclude: typing.Any, threads: typing.SupportsInt | typing.SupportsIndex, scores: numpy.ndarray, indices: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], scans: typing.Any = ()) -> tuple[int, int, int]:
     """
-    The k best rows for each query.
+    The k best rows for each query; rows scanned, rows scored canonically, and which scan came last.
     """

@@ -17,6 +17,7 @@ from .codes import BIT_PRECISIONS, Codes
 from .codes import dtype_name as dtype_name
 from .fp_state import ieee
 from .metrics import BIT_METRICS
+from .scan_codes import ScanCodes
 
 KIND_OF_DTYPE = {
     "float32": "f32",
@@ -138,7 +139,8 @@ def from_host(x: np.ndarray) -> Any:
     import torch
 
     if not x.dtype.isnative or any(s < 0 or s % x.itemsize for s in x.strides):
-        x = np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("="))  # torch has no such views
+        # torch has no such views. Always a copy: of a single row numpy calls any stride contiguous.
+        x = np.array(x, dtype=x.dtype.newbyteorder("="), order="C")
     return torch.from_numpy(x if x.flags.writeable else np.asarray(_Memory(x)))
 
 
@@ -172,7 +174,7 @@ def round_to(values: np.ndarray, kind: str) -> np.ndarray:
         return values.astype(np.float16 if kind == "f16" else np.float32, copy=False)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)  # never changed; frozen would cost a small call a microsecond more
 class Rows:
     """An operand of a search: n vectors of dim elements in some storage kind.
 
@@ -180,6 +182,7 @@ class Rows:
     scale: (n,) float32, the row's value is scale * code. ranges: (2, dim) float32 minimum and *step*, the value is
     float32(step * u + minimum), computed in float64, with u the unsigned code (i8 = u - 128).
     flip: 0x80 where each stored byte of bits is xor'ed with it (`binary`), else 0.
+    scan: codes beside float rows that a search may scan in their place.
     """
 
     data: Any
@@ -188,6 +191,7 @@ class Rows:
     scale: Any = None
     ranges: Any = None
     flip: int = 0
+    scan: tuple[ScanCodes, ...] = ()
 
     @property
     def n(self) -> int:
@@ -219,19 +223,24 @@ def steps_of(ranges: np.ndarray) -> np.ndarray:
         return np.stack([ranges[0], np.where(step == 0, np.float32(1), step)])
 
 
+_PLAIN = {np.dtype(t): KIND_OF_DTYPE[t] for t in ("float32", "float16", "float64")}
+
+
 def rows_of(x: Any, name: str, metric: str | None = None, *, copy_inner: bool = False) -> tuple[Rows, Origin]:
     """The operand `x` (an array or Codes) of a search under `metric`, and where it came from.
 
     Row-strided, memory-mapped, unaligned and read-only arrays stay in place. Elements of a row must lie side by side
     in the machine's byte order: with copy_inner (queries) anything else is copied, without it (a corpus) refused.
     """
+    if type(x) is np.ndarray and x.ndim == 2 and x.dtype in _PLAIN and x.strides[1] == x.itemsize:  # by far the most common
+        return Rows(x, _PLAIN[x.dtype], x.shape[1]), NUMPY
     codes = x if isinstance(x, Codes) else None
     data, dtype, origin = intake(x if codes is None else codes.data, name)
     if data.ndim != 2:
         raise ValueError(f"{name}: got shape {tuple(data.shape)}, expected 2 dimensions, (rows, elements)")
     if dtype not in KIND_OF_DTYPE:
         raise TypeError(f"{name}: got {dtype}, expected {_ACCEPTED}, int8, uint8 or Codes")
-    data = _plain_rows(data, name, copy_inner)
+    data = plain_rows(data, name, copy_inner)
     kind, dim, scale, ranges, flip = KIND_OF_DTYPE[dtype], int(data.shape[1]), None, None, 0
     if codes is not None:
         dim = int(codes.dim)
@@ -249,7 +258,7 @@ def rows_of(x: Any, name: str, metric: str | None = None, *, copy_inner: bool = 
     return rows, origin
 
 
-def _plain_rows(data: Any, name: str, copy_inner: bool) -> Any:
+def plain_rows(data: Any, name: str, copy_inner: bool) -> Any:
     """`data` with each row's elements side by side in native byte order."""
     if isinstance(data, np.ndarray):
         if (data.strides[-1] == data.itemsize or data.shape[-1] <= 1) and data.dtype.isnative:
@@ -301,7 +310,7 @@ def mask_of(mask: Any, q: int, n: int, device: str) -> Mask | None:
         raise TypeError(f"mask: got {dtype}, expected bool, or uint8 with packed little-endian bits")
     if tuple(data.shape) not in ((width,), (q, width)):
         raise ValueError(f"mask: got {dtype} of shape {tuple(data.shape)}, expected ({width},) or ({q}, {width}) for {n} rows")
-    return Mask(_plain_rows(data, "mask", copy_inner=True), dtype == "uint8", n)
+    return Mask(plain_rows(data, "mask", copy_inner=True), dtype == "uint8", n)
 
 
 def ids_of(x: Any, name: str, n: int) -> np.ndarray:

@@ -330,8 +330,8 @@ def assert_same(actual: Any, expected: Any, what: str = "") -> None:
     """Two results (arrays, or tuples of them) are the same in type, shape and every bit."""
     if isinstance(expected, tuple):
         assert len(actual) == len(expected)
-        for part, a, e in zip(("scores", "indices"), actual, expected, strict=True):
-            assert_same(a, e, f"{what} {part}")
+        for place, (a, e) in enumerate(zip(actual, expected, strict=True)):
+            assert_same(a, e, f"{what} result {place}")
         return
     a, e = np.ascontiguousarray(host(actual)), np.ascontiguousarray(host(expected))
     assert (a.dtype, a.shape) == (e.dtype, e.shape), f"{what}: {a.dtype} {a.shape}, expected {e.dtype} {e.shape}"

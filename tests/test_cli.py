@@ -192,6 +192,26 @@ def test_search_rescored_by_the_rows(folder: Path, capsys: pytest.CaptureFixture
         same_answers(parsed(succeed(capsys, *arguments, *extra), 3), fc.rescore(QUERIES, CORPUS, ids, 3, metric="cosine"))
 
 
+def test_search_a_saved_corpus(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus = fc.Corpus(CORPUS, ids=np.arange(len(CORPUS)) * 2, metric="l2")
+    corpus.remove([0, 10])
+    corpus.save("corpus.fec")
+    expected = corpus.search(QUERIES, 4)
+    for extra in ((), ("--metric", "euclidean")):
+        same_answers(parsed(succeed(capsys, "search", "queries.npy", "corpus.fec", "-k", "4", *extra), 4), expected)
+    np.save("own.npy", corpus.vectors)
+    same_answers(
+        parsed(succeed(capsys, "search", "own.npy", "corpus.fec", "-k", "4", "--exclude-self"), 4),
+        corpus.search(corpus.vectors, 4, exclude="self"),
+    )
+    for extra, said in (
+        (("--metric", "ip"), "--metric: got ip for a corpus of l2"),
+        (("--precision", "ubinary"), "--precision: got ubinary for a saved corpus"),
+        (("--rescore", "corpus.npy"), "--rescore: got corpus.npy for a saved corpus"),
+    ):
+        assert said in fail(capsys, "search", "queries.npy", "corpus.fec", *extra)
+
+
 def test_search_edges(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.save("none.npy", CORPUS[:0])
     assert succeed(capsys, "search", "none.npy", "corpus.npy") == ""

@@ -156,10 +156,12 @@ def test_embeddings_are_kept(encoder: _encoder.Encoder, tmp_path: Path, monkeypa
 
 @real_model
 def test_other_models_steps(encoder: _encoder.Encoder) -> None:
+    import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.models import Dense, Normalize, Pooling
 
     transformer = loaded()[0]
+    torch.manual_seed(0)
     dense = Dense(768, 24)
     for modules in (
         [Pooling(384, "max")],
@@ -169,7 +171,8 @@ def test_other_models_steps(encoder: _encoder.Encoder) -> None:
         model = SentenceTransformer(modules=[transformer, *modules], device="cpu")
         encoder._model, encoder._steps = model, _encoder._steps_of(model, "a model")
         expected = model.encode(TEXTS, batch_size=1, show_progress_bar=False)
-        np.testing.assert_allclose(encoder.embed(TEXTS), expected, atol=2e-6 * np.abs(expected).max())
+        # The transformer itself is this far from itself when a batch is padded otherwise; a wrong step is off by whole tenths.
+        np.testing.assert_allclose(encoder.embed(TEXTS), expected, atol=1e-5 * np.abs(expected).max())
     model = SentenceTransformer(modules=[transformer], device="cpu")
     with pytest.raises(ValueError, match="a model is made of Transformer, expected a transformer with a Pooling module"):
         _encoder._steps_of(model, "a model")

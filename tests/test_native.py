@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -64,8 +65,11 @@ def test_neon_under_an_emulator(build: Build) -> None:
     emulator = tool("qemu-aarch64")
     tool("aarch64-linux-gnu-g++")
     folder = build("levels", f"-DCMAKE_TOOLCHAIN_FILE={ROOT / 'cmake' / 'aarch64.cmake'}")
-    for level in ("neon", "neoni8mm"):
-        found = verdicts(run(emulator, "-cpu", "max", folder / "levels", level))
+    levels = ("neon", "neoni8mm")
+    with ThreadPoolExecutor() as pool:  # half a minute each
+        outputs = list(pool.map(lambda level: run(emulator, "-cpu", "max", folder / "levels", level), levels))
+    for level, output in zip(levels, outputs, strict=True):
+        found = verdicts(output)
         assert list(found) == [level]
         assert re.fullmatch(r"[1-9]\d* checks, 0 failed", found[level])
 

@@ -148,9 +148,10 @@ print(f.explain("topk"))
 
 
 @SOURCE
-def test_the_readme_s_example_runs() -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert run_python(example).startswith("topk: ")
+def test_the_readme_s_examples_run() -> None:
+    first, corpus = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert run_python(first).startswith("topk: ")
+    assert re.fullmatch(r"Corpus\(5001 x 384, float32.*, cosine\) \[75000 75001\]\n", run_python(corpus))
 
 
 def source_files() -> list[Path]:

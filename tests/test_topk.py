@@ -32,6 +32,15 @@ def test_every_pair_and_metric(backend: str, pairing: cases.Pairing) -> None:
         check(backend, pairing, 3, 40, 33, "ties", 40, metric)
 
 
+@pytest.mark.parametrize("pairing", cases.PAIRINGS, ids=str)
+def test_every_pair_scanned(backend: str, pairing: cases.Pairing) -> None:
+    """Enough work for estimates: a few rows walked, then tiles with an edge each way, at dimensions that fill no byte and no vector."""
+    for metric in pairing.metrics:
+        check(backend, pairing, 2, 1100, 67, "normal", 7, metric)
+        check(backend, pairing, 19, 301, 133, "normal", 7, metric)
+        check(backend, pairing, 40, 301, 36, "ties", 30, metric)
+
+
 @pytest.mark.parametrize("pairing", cases.FEW_PAIRINGS, ids=str)
 def test_every_dimension(backend: str, pairing: cases.Pairing) -> None:
     for metric in pairing.metrics:

@@ -60,3 +60,13 @@ def st_maxsim(o: SimpleNamespace, threads: int) -> Callable[[], Any]:
 
     query, documents = [tensor(o.query)], [tensor(d) for d in _documents(o)]
     return lambda: maxsim(query, documents)
+
+
+@rival("numkong, approximate", "maxsim/int8", needs="numkong", exact=False)
+def numkong_maxsim_int8(o: SimpleNamespace, threads: int) -> Callable[[], Any]:
+    import numkong
+
+    # It packs no int8: the same tokens as float32, which it scans as int8 all the same.
+    query = numkong.maxsim_pack(o.query.astype(np.float32), dtype="float32")
+    documents = [numkong.maxsim_pack(d.astype(np.float32), dtype="float32") for d in _documents(o)]
+    return lambda: np.array([numkong.maxsim_packed(query, d) for d in documents])

@@ -10,8 +10,11 @@ import numpy as np
 
 from .registry import Prepare, rival, selection, tensor
 
+# Beside codes of ours stand those that are ever the fastest over the same rows without them; the others take minutes there.
+ONE, MANY = "topk/one query beside codes", "topk/many queries beside codes"
 
-@rival("numpy", "topk/float32")
+
+@rival("numpy", "topk/float32", ONE, MANY, "topk/worst")
 def numpy_topk(o: SimpleNamespace, threads: int) -> Callable[[], Any]:
     select = selection()
     return lambda: select(o.queries @ o.corpus.T, o.k)
@@ -23,7 +26,7 @@ def numpy_widened(o: SimpleNamespace, threads: int) -> Callable[[], Any]:
     return lambda: select(o.queries.astype(np.float32) @ o.corpus.astype(np.float32).T, o.k)
 
 
-@rival("torch", "topk/float32", needs="torch", result=lambda answer: answer.indices.numpy())
+@rival("torch", "topk/float32", ONE, MANY, "topk/worst", needs="torch", result=lambda answer: answer.indices.numpy())
 # its half-precision scores are rounded to half precision, and so the ranking is another
 @rival("torch", "topk/float16", "topk/bfloat16", needs="torch", exact=False, result=lambda answer: answer.indices.numpy())
 def torch_topk(o: SimpleNamespace, threads: int) -> Callable[[], Any]:
@@ -33,7 +36,7 @@ def torch_topk(o: SimpleNamespace, threads: int) -> Callable[[], Any]:
     return lambda: torch.topk(queries @ corpus.T, o.k)
 
 
-def _faiss_knn(threshold: int | None) -> Prepare:
+def _faiss_knn(threshold: int | None, metric: str = "METRIC_INNER_PRODUCT") -> Prepare:
     def prepare(o: SimpleNamespace, threads: int) -> Callable[[], Any]:
         import faiss
 
@@ -42,7 +45,7 @@ def _faiss_knn(threshold: int | None) -> Prepare:
         def call() -> Any:
             faiss.cvar.distance_compute_blas_threshold = default if threshold is None else threshold
             try:
-                return faiss.knn(o.queries, o.corpus, o.k, faiss.METRIC_INNER_PRODUCT)
+                return faiss.knn(o.queries, o.corpus, o.k, getattr(faiss, metric))
             finally:
                 faiss.cvar.distance_compute_blas_threshold = default
 
@@ -52,8 +55,28 @@ def _faiss_knn(threshold: int | None) -> Prepare:
 
 
 # FAISS leaves BLAS aside for small batches, which at one or two threads is several times slower: measured both ways.
-rival("faiss", "topk/float32", needs="faiss", result=lambda answer: answer[1])(_faiss_knn(None))
-rival("faiss, blas threshold 20", "topk/float32", needs="faiss", result=lambda answer: answer[1])(_faiss_knn(20))
+rival("faiss", "topk/float32", ONE, needs="faiss", result=lambda answer: answer[1])(_faiss_knn(None))
+FAISS_BLAS = "faiss, blas threshold 20"
+rival(FAISS_BLAS, "topk/float32", MANY, "topk/worst", needs="faiss", result=lambda answer: answer[1])(_faiss_knn(20))
+rival("faiss", "topk/l2", "assign/float32", needs="faiss", result=lambda answer: answer[1])(_faiss_knn(None, "METRIC_L2"))
+rival(FAISS_BLAS, "topk/l2", "assign/float32", needs="faiss", result=lambda answer: answer[1])(_faiss_knn(20, "METRIC_L2"))
+
+
+@rival("numpy, centered", "topk/l2", "assign/float32")
+def numpy_l2(o: SimpleNamespace, threads: int) -> Callable[[], Any]:
+    select = selection()  # least |x - q| is most q.x - |x|^2 / 2, around a common center so that float32 tells far rows apart
+    center = o.corpus.mean(0)
+    corpus = o.corpus - center
+    half = np.square(corpus).sum(1) / 2
+    return lambda: select((o.queries - center) @ corpus.T - half, o.k)
+
+
+@rival("torch cdist", "topk/l2", "assign/float32", needs="torch")
+def torch_l2(o: SimpleNamespace, threads: int) -> Callable[[], Any]:
+    import torch
+
+    queries, corpus = tensor(o.queries), tensor(o.corpus)
+    return lambda: torch.topk(torch.cdist(queries, corpus), o.k, largest=False).indices.numpy()
 
 
 @rival("faiss QT_fp16", "topk/float16", needs="faiss", result=lambda answer: answer[1])
@@ -118,6 +141,38 @@ def st_semantic_search(o: SimpleNamespace, threads: int) -> Callable[[], Any]:
 
     queries, corpus = tensor(o.queries), tensor(o.corpus)
     return lambda: semantic_search(queries, corpus, top_k=o.k, score_function=dot_score)
+
+
+# All rows above a threshold.
+
+
+@rival("numpy", "range_search/float32")
+def numpy_range(o: SimpleNamespace, threads: int) -> Callable[[], Any]:
+    def call() -> Any:
+        queries, rows = np.nonzero(o.queries @ o.corpus.T >= np.float32(o.threshold))
+        return np.searchsorted(queries, np.arange(len(o.queries) + 1)), rows
+
+    return call
+
+
+@rival("torch", "range_search/float32", needs="torch")
+def torch_range(o: SimpleNamespace, threads: int) -> Callable[[], Any]:
+    queries, corpus = tensor(o.queries), tensor(o.corpus)
+
+    def call() -> Any:
+        found, rows = (queries @ corpus.T >= o.threshold).nonzero(as_tuple=True)
+        return np.searchsorted(found.numpy(), np.arange(len(queries) + 1)), rows.numpy()
+
+    return call
+
+
+@rival("faiss", "range_search/float32", needs="faiss", result=lambda answer: (answer[0].astype(np.int64), answer[2]))
+def faiss_range(o: SimpleNamespace, threads: int) -> Callable[[], Any]:
+    import faiss
+
+    index = faiss.IndexFlatIP(o.corpus.shape[1])
+    index.add(o.corpus)
+    return lambda: index.range_search(o.queries, float(o.threshold))
 
 
 # Masks.

@@ -5,6 +5,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <chrono>
 #include <initializer_list>
 #include <string>
 
@@ -23,8 +24,16 @@ inline fec::Kind kind_of(const std::string& name) {
     throw py::value_error("kind: got '" + name + "', expected one of f32 f16 bf16 f64 i8 u8 i4 bits");
 }
 
-// Whether a signal waits for Python; called by the calling thread between blocks of a long call.
+using Clock = std::chrono::steady_clock;
+
+// When this thread last looked for signals, or began its call: a call of many short passes looks as often as one long pass.
+inline thread_local Clock::time_point last_look;
+
+// Whether a signal waits for Python, every 50 ms; no otherwise.
 inline bool signal_pending() {
+    const auto now = Clock::now();
+    if (now - last_look < std::chrono::milliseconds(50)) return false;
+    last_look = now;
     py::gil_scoped_acquire gil;
     return PyErr_CheckSignals() != 0;
 }
@@ -64,6 +73,7 @@ void released(Work work) {
     bool finished;
     {
         py::gil_scoped_release nogil;
+        last_look = Clock::now();
         finished = work(signal_pending);
     }
     if (!finished) throw py::error_already_set();
@@ -72,7 +82,10 @@ void released(Work work) {
 // One function a file: adds its operations to the module.
 void bind_search(py::module_& m);
 void bind_pool(py::module_& m);
+void bind_bag(py::module_& m);
 void bind_limits(py::module_& m);
+void bind_maxsim(py::module_& m);
 void bind_quantize(py::module_& m);
+void bind_range(py::module_& m);
 
 }  // namespace fec_bind

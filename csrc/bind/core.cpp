@@ -30,5 +30,8 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     fec_bind::bind_search(m);
     fec_bind::bind_pool(m);
     fec_bind::bind_quantize(m);
+    fec_bind::bind_bag(m);
     fec_bind::bind_limits(m);
+    fec_bind::bind_maxsim(m);
+    fec_bind::bind_range(m);
 }

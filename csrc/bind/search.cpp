@@ -1,46 +1,27 @@
-#include "../cpu/search.h"
+#include "../cpu/coded.h"
 
-#include "bind.h"
+#include "operand.h"
 
 namespace fec_bind {
 namespace {
 
-// An operand as Python holds it: keeps its arrays alive while kernels read them.
-struct Operand {
-    Operand(py::array data, const std::string& kind, int64_t dim, py::object scale, py::object ranges, int flip)
-        : data_(std::move(data)),
-          scale_(std::move(scale)),
-          ranges_(std::move(ranges)),
-          rows(rows_of(data_, kind, dim, scale_, ranges_, flip)) {}
+// Codes beside float rows, as Python holds them.
+struct Codings {
+    explicit Codings(const py::object& scans) {
+        for (const py::handle& each : scans) {
+            const auto parts = py::cast<py::tuple>(each);
+            arrays_.push_back(parts);
+            const auto& codes = parts[0].cast<const Operand&>();
+            views.push_back({codes.rows, floats(parts[1]), floats(parts[2]), floats(parts[3]), floats(parts[4])});
+        }
+    }
 
 private:
-    py::array data_;
-    py::object scale_, ranges_;
+    std::vector<py::tuple> arrays_;
 
 public:
-    fec::Rows rows;
+    std::vector<fec::Coded> views;
 };
-
-fec::Pair pair_of(const Operand& q, const Operand& x, const std::string& metric, const std::string& form) {
-    return {q.rows, x.rows, named<fec::Metric>("metric", metric, {"cosine", "ip", "l2", "sqeuclidean", "hamming", "jaccard"}),
-            named<fec::Form>("form", form, {"float", "int", "row", "bits"})};
-}
-
-fec::Allowed allowed_of(const py::object& mask, bool packed, const py::object& exclude) {
-    fec::Allowed allowed{};
-    if (!mask.is_none()) {
-        const py::array m(mask);
-        allowed.mask = static_cast<const uint8_t*>(m.data());
-        allowed.stride = m.ndim() == 2 ? m.strides(0) : 0;
-        allowed.packed = packed;
-    }
-    if (!exclude.is_none()) {
-        const py::array e(exclude);
-        allowed.exclude = static_cast<const int64_t*>(e.data());
-        allowed.excludes = e.shape(1);
-    }
-    return allowed;
-}
 
 }  // namespace
 
@@ -52,14 +33,47 @@ void bind_search(py::module_& m) {
     m.def(
         "topk",
         [](const Operand& q, const Operand& x, int64_t k, const std::string& metric, const std::string& form, const py::object& mask,
-           bool packed, const py::object& exclude, int threads, py::array scores, py::array_t<int64_t> indices) {
+           bool packed, const py::object& exclude, int threads, py::array scores, py::array_t<int64_t> indices, const py::object& scans) {
             const fec::Pair pair = pair_of(q, x, metric, form);
             const fec::Allowed allowed = allowed_of(mask, packed, exclude);
+            const Codings coded(scans);
             void* to = scores.mutable_data();
             int64_t* rows = indices.mutable_data();
-            released([&](fec::Poll poll) { return fec::topk(pair, k, allowed, threads, poll, to, rows); });
+            fec::SearchStats stats;
+            released([&](fec::Poll poll) {
+                return fec::topk(pair, coded.views.data(), static_cast<int>(coded.views.size()), k, allowed, threads, poll, to, rows,
+                                 stats);
+            });
+            return py::make_tuple(stats.scanned, stats.rescored, stats.scan);
         },
-        "The k best rows for each query.");
+        "The k best rows for each query; rows scanned, rows scored canonically, and which scan came last.", py::arg("q"), py::arg("x"),
+        py::arg("k"), py::arg("metric"), py::arg("form"), py::arg("mask"), py::arg("packed"), py::arg("exclude"), py::arg("threads"),
+        py::arg("scores"), py::arg("indices"), py::arg("scans") = py::tuple());
+    m.def(
+        "code_center",
+        [](const Operand& x, const std::string& metric, py::array_t<float> center) {
+            float* to = center.mutable_data();
+            released([&](fec::Poll) {
+                fec::code_center(x.rows, metric_of(metric), to);
+                return true;
+            });
+        },
+        "The mean of a sample of rows, of their directions under cosine.");
+    m.def(
+        "encode",
+        [](const Operand& x, const std::string& metric, bool nibbles, const py::array_t<float>& center, int threads, py::array codes,
+           py::array_t<float> scale, py::array_t<float> error, py::array_t<float> norm, py::object bias) {
+            const fec::CodedOut out = {static_cast<char*>(codes.mutable_data()),
+                                       codes.strides(0),
+                                       nibbles,
+                                       scale.mutable_data(),
+                                       error.mutable_data(),
+                                       norm.mutable_data(),
+                                       bias.is_none() ? nullptr : py::cast<py::array_t<float>>(bias).mutable_data(),
+                                       center.data()};
+            released([&](fec::Poll poll) { return fec::encode(x.rows, metric_of(metric), threads, poll, out); });
+        },
+        "Codes of float rows for scans.");
     m.def(
         "rescore",
         [](const Operand& q, const Operand& x, const py::array_t<int64_t>& ids, int64_t k, const std::string& metric,

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -17,9 +16,6 @@
 namespace fec {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-constexpr auto kPollInterval = std::chrono::milliseconds(50);
-
 struct Job {
     const std::function<void(int64_t, int)>* task;
     int64_t tasks;
@@ -30,14 +26,10 @@ struct Job {
 
     void work(int worker, Poll poll) {
         FpState ieee;
-        auto last = Clock::now();
         try {
             for (int64_t i; !stop.load(std::memory_order_relaxed) && (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
                 (*task)(i, worker);
-                if (poll && Clock::now() - last > kPollInterval) {
-                    last = Clock::now();
-                    if (poll()) stop = true;
-                }
+                if (poll && poll()) stop = true;
             }
         } catch (...) {
             std::lock_guard<std::mutex> hold(error_lock);

@@ -30,7 +30,7 @@ struct Rows {
     __attribute__((always_inline)) const char* row(int64_t i) const { return data + i * stride; }
 };
 
-// Called by the calling thread about every 50 ms of a long call; true asks to stop (a pending signal).
+// Asked by the calling thread after each of its tasks; true asks to stop (a pending signal).
 using Poll = bool (*)();
 
 }  // namespace fec

@@ -6,7 +6,10 @@
 #include "rows.inl.h"
 // clang-format on
 
+#include "bag.inl.h"
+#include "coded.inl.h"
 #include "limits.inl.h"
+#include "maxsim.inl.h"
 #include "normalize.inl.h"
 #include "pool.inl.h"
 #include "quantize.inl.h"
@@ -14,5 +17,6 @@
 
 namespace fec {
 extern const Kernels FEC_KERNELS;
-const Kernels FEC_KERNELS = {search_kernels, pool_kernels, quantize_kernels, limit_kernels, normalize_kernels};
+const Kernels FEC_KERNELS = {search_kernels, code_kernels,      pool_kernels,   quantize_kernels,
+                             limit_kernels,  normalize_kernels, maxsim_kernels, bag_kernels};
 }  // namespace fec

@@ -1,14 +1,20 @@
 // What a scan's estimate of a score says about the canonical one: the error bounds of SEMANTICS section 5.
 //
-// Estimates are larger-is-better numbers in units of their own (ip as it is; cosine times the query's norm; distances
-// negated). Let u = 2^-24, a the query's norm, r a row's reach (its norm times its scale; 1 under cosine):
+// A kernel's estimate e is a larger-is-better number; v = e * unit + shift is the inner product it stands for (or a distance's
+// square, negated), and bounds of v become bounds of the score: divided by the query's length under cosine, distances negated.
+// All bounds are of the score itself, whatever kind of scan gave them, rounded to float32 as canonical scores are: rounding keeps
+// order, so comparing with canonical scores is safe. Let u = 2^-24, a the query's norm, r a row's reach (its norm times its
+// scale; 1 under cosine):
 //
-//   dot       |estimate - true| <= g a r, g = (summation depth + the norm's own error) u, inflated for the rounding of the
-//             bound itself, plus 2^-22 for the two roundings to float32 at the end. A row or query whose squared norm leaves
-//             [2^-100, 2^100] gets no estimate at all (NaN), so that neither overflow nor underflow enters the bound.
-//   squared   estimate = -s, s = sum (q - x)^2 by differences: every term is rounded a few times, so the error is g s; codes scaled
+//   dot       |v - true| <= g a r, g = (summation depth + the norm's own error) u, inflated for the rounding of the bound
+//             itself. A row or query whose squared norm leaves [2^-100, 2^100] gets no estimate at all (NaN), so that neither
+//             overflow nor underflow enters the bound.
+//   squared   v = -s, s = sum (q - x)^2 by differences: every term is rounded a few times, so the error is g s; codes scaled
 //             to float32 first are off by u |x| an element, so with b = 2u(a + r) the true root lies within b of the computed one.
-//   integers  exact while sums stay below 2^24, otherwise the rounding to float32: 2^-22 a r, or 2^-20 (a + r)^2 for distances.
+//   integers  exact while sums stay below 2^24, otherwise the rounding to float32: 2^-20 a r, or 2^-20 (a + r)^2 for distances.
+//   coded     x = center + y + residual, y = scale * codes (under cosine x / |x|). With p the query (less the center for
+//             distances) scanned as p', p.x = p.center + p'.y + (p - p').y + p.residual: by Cauchy-Schwarz off by no more than
+//             |p| |residual| + |p - p'| |y|, plus 2^-20 |p| |y| for float32 and the float64 terms of everything stored.
 //   jaccard   from the exact Hamming distance h and the counts of set bits a, b: 2h / (a + b + h).
 #pragma once
 #include <cmath>
@@ -24,70 +30,111 @@ struct Bounds {
     float lower, upper;
 };
 
+// What a query brings to its bounds; norms are rounded up.
+struct QueryNorms {
+    double norm = 0;      // |q|, of its codes for scaled codes; |p| in coded scans; set bits under jaccard
+    double length = 1;    // what turns v into a cosine: sqrt(q.q) as exact as float64 is
+    double residual = 0;  // |p - p'| in coded scans
+    double unit = 1, shift = 0;
+};
+
+// What a row brings: `norm` only in coded scans, |y|.
+struct RowNorms {
+    double reach, norm;
+};
+
 class Estimate {
 public:
-    enum class Error { dot, squared, integer_squared, none, jaccard };
+    enum class Error { dot, squared, integer_squared, none, jaccard, coded };
 
-    Estimate(const Pair& pair, int64_t depth) {
+    Error error;
+
+    Estimate(const Pair& pair, const Coded* coded) : metric_(pair.metric) {
         const double u = 0x1p-24, dim = static_cast<double>(pair.q.dim);
+        const double depth = static_cast<double>((pair.q.dim < 512 ? pair.q.dim : 512) + pair.q.dim / 512);
         const double largest = pair.q.kind == Kind::u8 ? 255.0 : 128.0, sum = dim * largest * largest;
-        floor_ = 1e-40;
-        if (pair.form == Form::bits) {
+        const bool squared = pair.metric == Metric::l2 || pair.metric == Metric::sqeuclidean;
+        if (coded) {
+            error = Error::coded;
+            gamma_ = (dim + 64) * 0x1p-50;
+            double square = 0;
+            for (int64_t d = 0; coded->center && d < pair.q.dim; ++d) square += static_cast<double>(coded->center[d]) * coded->center[d];
+            center_ = std::sqrt(square) * (1 + 0x1p-20);
+        } else if (pair.form == Form::bits) {
             error = pair.metric == Metric::jaccard ? Error::jaccard : Error::none;
-        } else if (pair.metric == Metric::l2 || pair.metric == Metric::sqeuclidean) {
+        } else if (squared) {
             const bool integers = pair.form == Form::ints;
             error = !integers ? Error::squared : pair.metric == Metric::sqeuclidean && sum <= 0x1p22 ? Error::none : Error::integer_squared;
-            gamma_ = integers ? 0x1p-20 : 1.02 * (static_cast<double>(depth) + 16) * u + 0x1p-21;
+            gamma_ = integers ? 0x1p-20 : 1.02 * (depth + 16) * u + 0x1p-21;
             inexact_ = pair.form == Form::rows || pair.x.scale ? 8 * u : 0.0;
         } else {
             const bool floats = pair.form == Form::floats;
             error = pair.form == Form::ints && pair.metric == Metric::ip && sum <= 0x1p24 ? Error::none : Error::dot;
-            gamma_ = 0x1p-20 + (floats ? 1.02 * (2 * static_cast<double>(depth) + dim / 16 + 32) * u : 0.0);
+            gamma_ = 0x1p-20 + (floats ? 1.02 * (2 * depth + dim / 16 + 32) * u : 0.0);
         }
     }
-
-    Error error;
 
     bool exact() const { return error == Error::none; }
 
-    // Bounds of the canonical score in the estimate's units. NaN (no estimate) bounds nothing. reach2 is jaccard's b.
-    Bounds bounds(float estimate, double a, double r) const {
+    Bounds bounds(float estimate, const QueryNorms& q, RowNorms x) const {
         if (!(std::fabs(estimate) < 0x1p120f)) return {-kUnbounded, kUnbounded};
-        const double e = estimate;
-        if (error == Error::none) return {estimate, estimate};
+        const double v = estimate * q.unit + q.shift;
+        if (error == Error::none) return {static_cast<float>(v), static_cast<float>(v)};
         if (error == Error::squared) {
-            const double root = std::sqrt(-e), b = 4 * inexact_ * (a + r);
+            const double root = std::sqrt(-v), b = 4 * inexact_ * (q.norm + x.reach);
             const double low = root > b ? root - b : 0.0;
-            return {static_cast<float>(-(root + b) * (root + b) * (1 + gamma_) - floor_),
-                    static_cast<float>(-low * low * (1 - gamma_) + floor_)};
+            return {score(-(root + b) * (root + b) * (1 + gamma_) - kFloor, q), score(-low * low * (1 - gamma_) + kFloor, q)};
         }
         if (error == Error::jaccard) {
-            const double either = a + r - e, distance = either > 0 ? -2 * e / either : 0.0;
+            const double either = q.norm + x.reach - v, distance = either > 0 ? -2 * v / either : 0.0;
             return {static_cast<float>(-distance * (1 + 0x1p-22)), static_cast<float>(-distance * (1 - 0x1p-22))};
         }
-        const double slack = error == Error::dot ? gamma_ * a * r + floor_ : gamma_ * (a + r) * (a + r);
-        return {static_cast<float>(e - slack), static_cast<float>(e + slack)};
+        const double e = slack(q, x);
+        return {score(v - e, q), score(v + e, q)};
     }
 
-    // The lowest estimate that a row of reach <= r may have and still not lie below `threshold`, the k-th best lower bound.
-    float lowest(float threshold, double a, double r) const {
+    // The lowest estimate that a row of at most these norms may have and still not score below `threshold`.
+    float lowest(float threshold, const QueryNorms& q, RowNorms x) const {
         if (!(threshold > -kUnbounded)) return -kUnbounded;
-        const double t = threshold;
-        if (error == Error::none) return threshold;
-        if (error == Error::squared) {
-            const double root = std::sqrt(t < 0 ? -t : 0.0) + 4 * inexact_ * (a + r);
-            return static_cast<float>(-(root * root) / (1 - gamma_) * (1 + 0x1p-20) - 2 * floor_);
-        }
+        double t = threshold;
+        if (error == Error::none) return static_cast<float>((t - q.shift) / q.unit);
+        t -= std::fabs(t) * 0x1p-22;  // what rounds up to the threshold
         if (error == Error::jaccard) {  // 2h / (a + b + h) <= d means h <= d (a + b) / (2 - d)
             const double d = -t * (1 + 0x1p-20);
-            return d >= 1 ? -kUnbounded : static_cast<float>(-d * (a + r) / (2 - d) * (1 + 0x1p-20));
+            return d >= 1 ? -kUnbounded : static_cast<float>(-d * (q.norm + x.reach) / (2 - d) * (1 + 0x1p-20));
         }
-        const double slack = error == Error::dot ? gamma_ * a * r + floor_ : gamma_ * (a + r) * (a + r);
-        return static_cast<float>(t - slack - std::fabs(t) * 0x1p-22);
+        if (metric_ == Metric::cosine) t *= q.length;
+        if (metric_ == Metric::l2) t = -t * t;
+        if (error == Error::squared) {
+            const double root = std::sqrt(t < 0 ? -t : 0.0) + 4 * inexact_ * (q.norm + x.reach);
+            return static_cast<float>(-(root * root) / (1 - gamma_) * (1 + 0x1p-20) - 2 * kFloor);
+        }
+        t = (t - slack(q, x) - q.shift) / q.unit;
+        return static_cast<float>(t - std::fabs(t) * 0x1p-22);
     }
 
 private:
-    double gamma_ = 0.0, inexact_ = 0.0, floor_ = 0.0;
+    static constexpr double kFloor = 1e-40;  // float32 sums may have lost subnormal bits
+
+    // How far v may lie from the true value.
+    double slack(const QueryNorms& q, RowNorms x) const {
+        if (error == Error::dot) return (gamma_ * q.norm * x.reach + kFloor) * std::fabs(q.unit);
+        if (error == Error::integer_squared) return 2 * gamma_ * (q.norm + x.reach) * (q.norm + x.reach);
+        const double t = x.reach + x.norm, whole = q.norm + center_ + t;
+        const double off = q.norm * x.reach + (q.residual + 0x1p-20 * q.norm) * x.norm;
+        if (metric_ == Metric::ip || metric_ == Metric::cosine) return off + gamma_ * q.norm * whole + kFloor * (1 + q.unit);
+        return 2 * off + 0x1p-20 * t * t + gamma_ * (whole + center_) * (whole + center_) + kFloor * (1 + q.unit);
+    }
+
+    float score(double v, const QueryNorms& q) const {
+        if (metric_ == Metric::cosine) return static_cast<float>(v / q.length);
+        if (metric_ == Metric::l2) return static_cast<float>(v < 0 ? -std::sqrt(-v) : 0.0);
+        if (metric_ == Metric::sqeuclidean) return static_cast<float>(v < 0 ? v : 0.0);
+        return static_cast<float>(v);
+    }
+
+    Metric metric_;
+    double gamma_ = 0.0, inexact_ = 0.0, center_ = 0.0;
 };
 
 }  // namespace fec

@@ -5,7 +5,10 @@
 #include <stdint.h>
 
 #include "../core/types.h"
+#include "bag.h"
+#include "coded.h"
 #include "limits.h"
+#include "maxsim.h"
 #include "normalize.h"
 #include "pool.h"
 #include "quantize.h"
@@ -15,10 +18,13 @@ namespace fec {
 
 struct Kernels {
     SearchKernels search;
+    CodeKernels codes;
     PoolKernels pool;
     QuantizeKernels quantize;
     LimitKernels limits;
     NormalizeKernels normalize;
+    MaxSimKernels maxsim;
+    BagKernels bag;
 };
 
 }  // namespace fec

@@ -24,16 +24,28 @@ inline int64_t rounded_up(int64_t n, int64_t step) { return (n + step - 1) / ste
 // after the other, zero-padded, for the kernels that walk a corpus row by row.
 class QueryTile {
 public:
-    QueryTile(const Pair& pair, bool by_rows) : pair_(pair), kernels_(kernels().search), family_(family_of(pair)), by_rows_(by_rows) {}
+    QueryTile(const Pair& pair, const Coded* coded, bool by_rows)
+        : pair_(pair),
+          kernels_(kernels().search),
+          coded_(coded),
+          family_(coded ? Family::codes : family_of(pair)),
+          by_rows_(by_rows),
+          split_(by_rows && (coded ? coded->codes.kind : pair.x.kind) == Kind::i4),
+          signs_(coded && coded->codes.kind == Kind::bits) {}
 
     // Packs queries [first, first + n).
     void pack(int64_t first, int64_t n) {
         first_ = first, n_ = n;
         norms_.resize(n);
+        per_bias_.resize(rounded_up(n, panel_width()));
+        std::fill_n(per_bias_.get(), rounded_up(n, panel_width()), 1.0f);
         blind_.resize(n);
         nan_.resize(n);
         if (family_ == Family::floats) pack_floats();
-        if (family_ == Family::codes) pack_codes();
+        if (coded_)
+            pack_coded();
+        else if (family_ == Family::codes)
+            pack_codes();
         if (family_ == Family::bits) pack_bits();
     }
 
@@ -47,9 +59,12 @@ public:
     const int32_t* lane_start(int64_t p) const { return starts_.get() + p * panel_width(); }
     const uint32_t* row(int64_t i) const { return words_.get() + i * row_words_; }
     int64_t row_words() const { return row_words_; }
+    // Query i's odd elements, where the rows are nibbles and walked one by one.
+    const uint32_t* odd_row(int64_t i) const { return row(i) + half_words_; }
+    // What multiplies a row's bias, for each lane from panel p on.
+    const float* per_bias(int64_t p) const { return per_bias_.get() + p * panel_width(); }
 
-    // A query's norm (of its codes, or set bits under jaccard), the `a` of the bounds.
-    double norm(int64_t i) const { return norms_[i]; }
+    const QueryNorms& norms(int64_t i) const { return norms_[i]; }
     // Whether nothing can be estimated for a query: its norm would overflow or underflow a bound.
     bool blind(int64_t i) const { return blind_[i]; }
     // Whether every score of a query is NaN: it holds one.
@@ -69,14 +84,15 @@ private:
     }
     void shape(int64_t words) {
         depth_ = words;
-        row_words_ = rounded_up(words, 2 * kernels_.width) + 2 * kernels_.width;
+        half_words_ = rounded_up((words + 3) / 4, kernels_.width);
+        row_words_ = rounded_up(std::max(words, 2 * half_words_), 2 * kernels_.width) + 2 * kernels_.width;
         const int64_t total = by_rows_ ? n_ * row_words_ : rounded_up(n_, panel_width()) * std::max<int64_t>(words, 1);
         words_.resize(total);
         std::memset(words_.get(), 0, static_cast<size_t>(total) * 4);
     }
     void set_norm(int64_t i, double square, double scale) {
         const bool scaled = pair_.form == Form::rows && family_ == Family::codes;
-        norms_[i] = std::sqrt(square) * (1 + 0x1p-20);
+        norms_[i] = {std::sqrt(square) * (1 + 0x1p-20), std::sqrt(square), 0.0, scaled && pair_.metric == Metric::ip ? scale : 1.0, 0.0};
         blind_[i] = !(square >= 0x1p-100 && square <= 0x1p100) || (scaled && !(scale >= 0x1p-60 && scale <= 0x1p60));
         nan_[i] = std::isnan(square) || std::isnan(scale);
     }
@@ -88,23 +104,39 @@ private:
         Buffer<float> q(dim);
         for (int64_t i = 0; i < n_; ++i) {
             kernels_.widen_rows(pair_.q, nullptr, first_ + i, 1, squared, q.get(), dim);
-            float square;
-            kernels_.square_sums(reinterpret_cast<const char*>(q.get()), 0, 1, dim, &square);
+            double square = 0;
+            for (int64_t d = 0; d < dim; ++d) square += static_cast<double>(q[d]) * q[d];
             set_norm(i, square, 1.0);
-            if (squared) blind_[i] = !(square <= 0x1p100f);
+            if (squared) blind_[i] = !(square <= 0x1p100);
             if (blind_[i]) continue;  // its lane stays 0
             const Slot words = slot(i);
             for (int64_t d = 0; d < dim; ++d) std::memcpy(&words[d], q.get() + d, 4);
         }
     }
 
-    // code_group elements a word; the query's side is unsigned where the panel is.
-    void pack_codes() {
-        const int64_t dim = pair_.q.dim, group = by_rows_ ? 2 : kernels_.code_group;
-        const bool shifted = !by_rows_ && kernels_.code_unsigned_panel && pair_.q.kind != Kind::u8;
-        shape((dim + group - 1) / group);
+    void shape_codes() {
+        const int64_t group = !by_rows_ ? kernels_.code_group : signs_ ? 4 : 2;
+        shape(((signs_ ? rounded_up(pair_.q.dim, 8) : pair_.q.dim) + group - 1) / group);
         starts_.resize(rounded_up(n_, panel_width()));
         std::memset(starts_.get(), 0, static_cast<size_t>(rounded_up(n_, panel_width())) * 4);
+    }
+
+    // code_group elements a word; the query's side is unsigned where the panel is.
+    void put_code(const Slot& words, int64_t d, int code, bool shifted) {
+        const auto element = static_cast<uint32_t>(code + (shifted ? 128 : 0));
+        if (signs_) d = scan_position(d);
+        if (split_)
+            words[d % 2 * half_words_ + d / 8] |= (element & 0xFF) << 8 * (d / 2 % 4);
+        else if (by_rows_ ? signs_ : kernels_.code_group == 4)
+            words[d / 4] |= (element & 0xFF) << 8 * (d % 4);
+        else
+            words[d / 2] |= (element & 0xFFFF) << 16 * (d % 2);
+    }
+
+    void pack_codes() {
+        const int64_t dim = pair_.q.dim;
+        const bool shifted = !by_rows_ && kernels_.code_unsigned_panel && pair_.q.kind != Kind::u8;
+        shape_codes();
         Buffer<float> q(dim);
         for (int64_t i = 0; i < n_; ++i) {
             kernels_.widen_rows(pair_.q, nullptr, first_ + i, 1, false, q.get(), dim);
@@ -114,13 +146,50 @@ private:
             for (int64_t d = 0; d < dim; ++d) {
                 const int code = static_cast<int>(q[d]);
                 square += static_cast<double>(code) * code, sum += code;
-                const auto element = static_cast<uint32_t>(code + (shifted ? 128 : 0));
-                words[d / group] |= group == 4 ? (element & 0xFF) << 8 * (d % 4) : (element & 0xFFFF) << 16 * (d % 2);
+                put_code(words, d, code, shifted);
             }
             // u8 rows come less 128 where the panel is unsigned: q.x = q.(x - 128) + 128 sum(q).
             if (!by_rows_ && kernels_.code_unsigned_panel && pair_.q.kind == Kind::u8) starts_[i] = static_cast<int32_t>(128 * sum);
             set_norm(i, square, pair_.q.scale ? static_cast<double>(pair_.q.scale[first_ + i]) : 1.0);
             if (!pair_.q.scale && pair_.metric != Metric::cosine) blind_[i] = false;  // integers need no range
+            if (pair_.metric == Metric::l2 || pair_.metric == Metric::sqeuclidean) norms_[i].unit = 2, norms_[i].shift = -square;
+        }
+    }
+
+    // A float query as codes of 8 bits; against bytes row by row there is room for 15, as long as sums stay inside int32.
+    void pack_coded() {
+        const int64_t dim = pair_.q.dim;
+        const bool squared = coded_->bias != nullptr, shifted = !by_rows_ && kernels_.code_unsigned_panel;
+        shape_codes();
+        Buffer<float> q(dim);
+        Buffer<double> p(dim);
+        for (int64_t i = 0; i < n_; ++i) {
+            kernels_.widen_rows(pair_.q, nullptr, first_ + i, 1, false, q.get(), dim);
+            double own = 0, square = 0, shift = 0, sum = 0, most = 0, residual = 0;
+            for (int64_t d = 0; d < dim; ++d) {
+                const double value = q[d], center = coded_->center ? coded_->center[d] : 0.0f;
+                p[d] = squared ? value - center : value;
+                own += value * value, square += p[d] * p[d], shift += p[d] * center;
+                sum += std::fabs(p[d]), most = std::max(most, std::fabs(p[d]));
+            }
+            double unit = by_rows_ && !split_ && !signs_ ? std::max(most / 16383, sum / 0x1p23) : most / 127;  // 127 * 2^23 < 2^30
+            if (!(unit > 0)) unit = 1;
+            nan_[i] = std::isnan(own);
+            blind_[i] = !((squared || own >= 0x1p-100) && own <= 0x1p100 && unit >= 0x1p-100);
+            if (blind_[i]) continue;
+            const Slot words = slot(i);
+            for (int64_t d = 0; d < dim; ++d) {
+                const int code = static_cast<int>(std::rint(p[d] / unit));
+                const double off = p[d] - unit * code;
+                residual += off * off;
+                put_code(words, d, code, shifted);
+            }
+            // Pad bits are scanned with the others: a code of 0 is 128 in an unsigned panel.
+            for (int64_t d = dim; signs_ && d % 8; ++d) put_code(words, d, 0, shifted);
+            const double up = 1 + 0x1p-20;
+            norms_[i] = {std::sqrt(square) * up, std::sqrt(own), std::sqrt(residual) * up, squared ? 2 * unit : unit,
+                         squared ? -square : shift};
+            per_bias_[i] = static_cast<float>(1 / unit);
         }
     }
 
@@ -135,7 +204,7 @@ private:
                 const int keep = b == bytes - 1 && pair_.q.dim % 8 ? 0xFF00 >> (pair_.q.dim % 8) & 0xFF : 0xFF;
                 own += __builtin_popcount((q[b] ^ pair_.x.flip) & keep);
             }
-            norms_[i] = static_cast<double>(own);
+            norms_[i] = {static_cast<double>(own), 1.0, 0.0, 1.0, 0.0};
             blind_[i] = nan_[i] = false;
             const Slot to = slot(i);
             for (int64_t w = 0; w < words; ++w) std::memcpy(&to[w], q.get() + w * 4, 4);
@@ -144,12 +213,14 @@ private:
 
     const Pair& pair_;
     const SearchKernels& kernels_;
+    const Coded* coded_;
     const Family family_;
-    const bool by_rows_;
-    int64_t first_ = 0, n_ = 0, depth_ = 0, row_words_ = 0;
+    const bool by_rows_, split_, signs_;
+    int64_t first_ = 0, n_ = 0, depth_ = 0, row_words_ = 0, half_words_ = 0;
     Buffer<uint32_t> words_;
     Buffer<int32_t> starts_;
-    Buffer<double> norms_;
+    Buffer<QueryNorms> norms_;
+    Buffer<float> per_bias_;
     Buffer<uint8_t> blind_, nan_;
 };
 

@@ -37,9 +37,11 @@ inline void unpack(const Rows& x, const char* row, int64_t from, int64_t n, int8
     const uint8_t* p = reinterpret_cast<const uint8_t*>(row);
     if (x.kind == Kind::i4) {
         p += from / 2;
-        for (int64_t i = 0; i < n / 2; ++i) {
-            out[2 * i] = static_cast<int8_t>((p[i] & 15) - 8);
-            out[2 * i + 1] = static_cast<int8_t>((p[i] >> 4) - 8);
+        int64_t i = 0;
+        for (; i + 4 * simd::W <= n; i += 4 * simd::W) simd::istore(out + i, simd::signed_nibbles(simd::widen16(p + i / 2)));
+        for (; i + 2 <= n; i += 2) {
+            out[i] = static_cast<int8_t>((p[i / 2] & 15) - 8);
+            out[i + 1] = static_cast<int8_t>((p[i / 2] >> 4) - 8);
         }
         if (n & 1) out[n - 1] = static_cast<int8_t>((p[n / 2] & 15) - 8);
     } else {
@@ -97,36 +99,56 @@ void widen_rows(const Rows& x, const int64_t* ids, int64_t first, int64_t n, boo
     }
 }
 
+// 8 * bytes elements from the bits of a row on, one word of 4 W of them after the other: put(word, position).
+template <class Put>
+inline void over_bits(const Rows& x, const char* row, Put put) {
+    constexpr int64_t step = simd::W / 2;
+    const int64_t bytes = (x.dim + 7) / 8;
+    const uint64_t flip = x.flip * uint64_t{0x0101010101010101};
+    int64_t i = 0;
+    uint64_t word = 0;
+    for (; i + step <= bytes; i += step) {
+        __builtin_memcpy(&word, row + i, step);
+        put(word ^ flip, 8 * i);
+    }
+    if (i == bytes) return;
+    word = 0;
+    for (int64_t b = 0; i + b < bytes; ++b) word |= static_cast<uint64_t>(static_cast<uint8_t>(row[i + b])) << 8 * b;
+    put(word ^ flip, 8 * i);
+}
+
+// A row's codes as bytes, to whole vectors: there is room behind it.
+inline void code_bytes(const Rows& x, const char* row, int8_t* out) {
+    using namespace simd;
+    if (x.kind == Kind::i4) {
+        unpack(x, row, 0, x.dim, out);
+    } else if (x.kind == Kind::bits) {
+        over_bits(x, row, [&](uint64_t word, int64_t at) { istore(out + at, choose(word, 1, -1)); });
+    } else {
+        __builtin_memcpy(out, row, x.dim);
+        if (x.kind == Kind::u8)
+            for (int64_t i = 0; i < x.dim; ++i) out[i] = static_cast<int8_t>(out[i] ^ 0x80);
+    }
+}
+
 void code_rows(const Rows& x, const int64_t* ids, int64_t first, int64_t n, void* out, int64_t ld) {
     using namespace simd;
-    const int64_t padded = ld / (dot_group == 4 ? 1 : 2);
     for (int64_t r = 0; r < n; ++r) {
         const char* row = row_at(x, ids, first, r);
-        char* to = static_cast<char*>(out) + r * ld;
-        int8_t* bytes = reinterpret_cast<int8_t*>(to);
-        int16_t* words = reinterpret_cast<int16_t*>(to);
-        const uint8_t* u = reinterpret_cast<const uint8_t*>(row);
-        const int8_t* s = reinterpret_cast<const int8_t*>(row);
-        int8_t unpacked[kUnpacked];
-        for (int64_t from = 0; from < x.dim; from += kUnpacked) {
-            const int64_t to_end = from + kUnpacked < x.dim ? from + kUnpacked : x.dim;
-            if (x.kind == Kind::i4) {
-                unpack(x, row, from, to_end - from, unpacked);
-                s = unpacked - from;
-            }
-            for (int64_t i = from; i < to_end; ++i) {
-                if (dot_group == 4)
-                    bytes[i] = x.kind == Kind::u8 ? static_cast<int8_t>(u[i] ^ 0x80) : s[i];
-                else
-                    words[i] = x.kind == Kind::u8 ? static_cast<int16_t>(u[i]) : static_cast<int16_t>(s[i]);
-            }
+        int8_t* bytes = static_cast<int8_t*>(out) + r * ld;
+        if (dot_group == 4) {
+            code_bytes(x, row, bytes);
+            for (int64_t i = x.dim; i < ld; ++i) bytes[i] = 0;
+            continue;
         }
-        for (int64_t i = x.dim; i < padded; ++i) {
-            if (dot_group == 4)
-                bytes[i] = 0;
-            else
-                words[i] = 0;
-        }
+        // Bytes go to the back half of the row's room and are widened from there, front to back.
+        int16_t* words = reinterpret_cast<int16_t*>(bytes);
+        const int64_t room = ld / 2;
+        int8_t* from = bytes + room;
+        code_bytes(x, row, from);
+        for (int64_t i = x.dim; i < room; ++i) from[i] = 0;
+        for (int64_t i = 0; i < room; ++i) words[i] = x.kind == Kind::u8 ? static_cast<int16_t>(from[i] + 128) : from[i];
+        for (int64_t i = x.dim; i < room; ++i) words[i] = 0;
     }
 }
 
@@ -209,38 +231,113 @@ void code_squares(const Rows& x, const int64_t* ids, int64_t first, int64_t n, i
     }
 }
 
+// How far ahead codes are brought into the cache: rows this short leave the hardware's own prefetching behind.
+constexpr int64_t kAhead = 2048;
+
+// out[r] = start + the lanes' sum of walk(row r). W rows' lanes are summed together, which costs a third of summing each alone.
+template <class Walk>
+inline __attribute__((always_inline)) void sum_walks(const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t start,
+                                                     int32_t* out, Walk walk) {
+    using namespace simd;
+    I sums[W];
+    int64_t r = 0;
+    for (; r + W <= n; r += W) {
+        for (int j = 0; j < W; ++j) sums[j] = walk(row_at(x, ids, first, r + j));
+        istore(out + r, iadd(iset1(start), isum_each(sums)));
+    }
+    for (; r < n; ++r) out[r] = start + isum(walk(row_at(x, ids, first, r)));
+}
+
 // q is int16, zero-padded to whole vectors.
 void code_dot_rows(const int16_t* q, const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* out) {
     using namespace simd;
     const int32_t* words = reinterpret_cast<const int32_t*>(q);
-    for (int64_t r = 0; r < n; ++r) {
-        I dot = izero();
-        over_code_row(x, row_at(x, ids, first, r), [&](I v, int64_t k) { dot = madd16(dot, v, iload(words + k / 2)); });
-        out[r] = isum(dot);
+    const auto walk = [&](auto* tag) {
+        sum_walks(x, ids, first, n, 0, out, [&](const char* row) {
+            I dot = izero();
+            over_words(reinterpret_cast<decltype(tag)>(row), x.dim, [&](I v, int64_t k) {
+                prefetch(row + k + kAhead);
+                dot = madd16(dot, v, iload(words + k / 2));
+            });
+            return dot;
+        });
+    };
+    if (x.kind == Kind::u8)
+        walk(static_cast<const uint8_t*>(nullptr));
+    else
+        walk(static_cast<const int8_t*>(nullptr));
+}
+
+// A nibble is its code plus 8: sums of the nibbles less 8 sum(q).
+void nibble_dot_rows(const int8_t* even, const int8_t* odd, const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* out) {
+    using namespace simd;
+    const int32_t* low = reinterpret_cast<const int32_t*>(even);
+    const int32_t* high = reinterpret_cast<const int32_t*>(odd);
+    constexpr int64_t step = 4 * W;
+    const int64_t bytes = (x.dim + 1) / 2;
+    I eights = izero();
+    for (int64_t i = 0; i < bytes; i += step) {
+        eights = dot_u7(eights, iset1(0x08080808), iload(low + i / 4));
+        eights = dot_u7(eights, iset1(0x08080808), iload(high + i / 4));
     }
+    sum_walks(x, ids, first, n, -isum(eights), out, [&](const char* row) {
+        I a = izero(), b = izero();
+        const auto add = [&](I v, int64_t i) {
+            a = dot_u7(a, low_nibbles(v), iload(low + i / 4));
+            b = dot_u7(b, high_nibbles(v), iload(high + i / 4));
+        };
+        int64_t i = 0;
+        for (; i + step <= bytes; i += step) {
+            prefetch(row + i + kAhead);
+            add(iload(reinterpret_cast<const int32_t*>(row + i)), i);
+        }
+        if (i < bytes) add(iload_n(row + i, bytes - i), i);
+        return iadd(a, b);
+    });
+}
+
+// A bit counts 0 or 2, less the sum of q.
+void sign_dot_rows(const int8_t* q, const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* out) {
+    using namespace simd;
+    const int32_t* words = reinterpret_cast<const int32_t*>(q);
+    I ones = izero();
+    for (int64_t i = 0; i < (x.dim + 7) / 8 * 8; i += 4 * W) ones = dot_u7(ones, iset1(0x01010101), iload(words + i / 4));
+    sum_walks(x, ids, first, n, -isum(ones), out, [&](const char* row) {
+        I dot = izero();
+        prefetch(row + kAhead);
+        over_bits(x, row, [&](uint64_t word, int64_t at) { dot = dot_u7(dot, choose(word, 2, 0), iload(words + at / 4)); });
+        return dot;
+    });
 }
 
 // q holds the query's bytes with both operands' flips folded in and pad bits 0, zero-padded to whole vectors.
 void hamming_rows(const uint8_t* q, const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* out) {
     using namespace simd;
-    const int64_t bytes = (x.dim + 7) / 8;
-    const auto keep = static_cast<uint8_t>(x.dim % 8 ? 0xFF00 >> (x.dim % 8) : 0xFF);
-    const int32_t* words = reinterpret_cast<const int32_t*>(q);
     constexpr int64_t step = 4 * W;
-    const int64_t whole = x.dim % 8 ? bytes - 1 : bytes;  // the last byte is masked, so it goes by the tail
-    for (int64_t r = 0; r < n; ++r) {
-        const char* row = row_at(x, ids, first, r);
+    const int64_t bytes = (x.dim + 7) / 8, whole = (x.dim % 8 ? bytes - 1 : bytes) / step * step;  // the last byte may need its mask
+    const int32_t* words = reinterpret_cast<const int32_t*>(q);
+    uint8_t keep[step] = {};
+    for (int64_t i = whole; i < bytes; ++i) keep[i - whole] = 0xFF;
+    if (x.dim % 8) keep[bytes - 1 - whole] = static_cast<uint8_t>(0xFF00 >> (x.dim % 8));
+    const I valid = iload(reinterpret_cast<const int32_t*>(keep));
+    sum_walks(x, ids, first, n, 0, out, [&](const char* row) {
         I acc = izero();
-        int64_t i = 0;
-        for (; i + step <= whole; i += step) acc = hamming(acc, iload(words + i / 4), iload(reinterpret_cast<const int32_t*>(row + i)));
-        if (i < bytes) {
-            int32_t tail[W] = {};
-            __builtin_memcpy(tail, row + i, bytes - i);
-            reinterpret_cast<uint8_t*>(tail)[bytes - i - 1] &= keep;
-            acc = hamming(acc, iload(words + i / 4), iload(tail));
+        for (int64_t i = 0; i < whole; i += step) {
+            prefetch(row + i + kAhead);
+            acc = hamming(acc, iload(words + i / 4), iload(reinterpret_cast<const int32_t*>(row + i)));
         }
-        out[r] = isum(acc);
-    }
+        if (whole < bytes) acc = hamming(acc, iload(words + whole / 4), iand(valid, iload_n(row + whole, bytes - whole)));
+        return acc;
+    });
+}
+
+float largest(const float* x, int64_t n) {
+    using namespace simd;
+    F top = zero();
+    int64_t i = 0;
+    for (; i + W <= n; i += W) top = max(load(x + i), top);  // the second where the first is NaN
+    if (i < n) top = max(widen_n(x + i, n - i), top);
+    return max_of(top);
 }
 
 template <class P>
@@ -250,37 +347,56 @@ struct Unqualified<const T*> {
     using type = T;
 };
 
+// Sums of a row's products with NQ queries, and of its squares, in the lanes of vectors.
+template <class T, int NQ>
+inline __attribute__((always_inline)) void dot_walk(const float* q, int64_t ldq, const char* row, int64_t dim, simd::F* dots,
+                                                    simd::F& own) {
+    using namespace simd;
+    constexpr int U = NQ == 1 ? 4 : NQ == 2 ? 2 : 1;  // independent chains enough to hide the latency of fma
+    F acc[NQ][U], square[U];
+    for (int u = 0; u < U; ++u) {
+        square[u] = zero();
+        for (int j = 0; j < NQ; ++j) acc[j][u] = zero();
+    }
+    const auto add_products = [&](F v, int64_t i, int u) {
+        square[u] = fma(v, v, square[u]);
+        for (int j = 0; j < NQ; ++j) acc[j][u] = fma(v, load(q + j * ldq + i), acc[j][u]);  // q is zero-padded to whole vectors
+    };
+    const T* p = reinterpret_cast<const T*>(row);
+    int64_t i = 0;
+    for (; i + U * W <= dim; i += U * W)
+        for (int u = 0; u < U; ++u) {
+            rows::prefetch(p + i + u * W, kAhead);
+            add_products(widen(p + i + u * W), i + u * W, u);
+        }
+    for (; i < dim; i += W) add_products(dim - i < W ? widen_n(p + i, dim - i) : widen(p + i), i, 0);
+    for (int u = 1; u < U; ++u) {
+        square[0] = add(square[0], square[u]);
+        for (int j = 0; j < NQ; ++j) acc[j][0] = add(acc[j][0], acc[j][u]);
+    }
+    own = square[0];
+    for (int j = 0; j < NQ; ++j) dots[j * W] = acc[j][0];
+}
+
+inline void narrow_first(float* out, simd::F v, int n) {
+    if (n == simd::W)
+        simd::store(out, v);
+    else
+        simd::narrow_n(out, v, n);
+}
+
+// One row after the other, its lines fetched 2 KiB ahead: two rows at once, though they would share the loads of the queries,
+// took a quarter longer, for the more there is to do between two lines, the fewer are on their way. W rows' lanes are summed together.
 template <class T, int NQ>
 inline void dot_rows_as(const float* q, int64_t ldq, const Rows& x, const int64_t* ids, int64_t first, int64_t n, float* out,
                         float* squares) {
     using namespace simd;
-    constexpr int U = NQ == 1 ? 4 : NQ == 2 ? 2 : 1;  // independent chains enough to hide the latency of fma
-    const int64_t dim = x.dim;
-    for (int64_t r = 0; r < n; ++r) {
-        const T* p = reinterpret_cast<const T*>(row_at(x, ids, first, r));
-        F acc[NQ][U], square[U];
-        for (int u = 0; u < U; ++u) {
-            square[u] = zero();
-            for (int j = 0; j < NQ; ++j) acc[j][u] = zero();
-        }
-        int64_t i = 0;
-        for (; i + U * W <= dim; i += U * W)
-            for (int u = 0; u < U; ++u) {
-                const F v = widen(p + i + u * W);
-                square[u] = fma(v, v, square[u]);
-                for (int j = 0; j < NQ; ++j) acc[j][u] = fma(v, load(q + j * ldq + i + u * W), acc[j][u]);
-            }
-        for (; i < dim; i += W) {  // q is zero-padded to whole vectors
-            const F v = dim - i < W ? widen_n(p + i, dim - i) : widen(p + i);
-            square[0] = fma(v, v, square[0]);
-            for (int j = 0; j < NQ; ++j) acc[j][0] = fma(v, load(q + j * ldq + i), acc[j][0]);
-        }
-        for (int u = 1; u < U; ++u) {
-            square[0] = add(square[0], square[u]);
-            for (int j = 0; j < NQ; ++j) acc[j][0] = add(acc[j][0], acc[j][u]);
-        }
-        for (int j = 0; j < NQ; ++j) out[j * n + r] = sum(acc[j][0]);
-        squares[r] = sum(square[0]);
+    F dots[NQ * W], own[W];
+    for (int64_t r = 0; r < n; r += W) {
+        const int here = static_cast<int>(n - r < W ? n - r : W);
+        for (int at = 0; at < here; ++at) dot_walk<T, NQ>(q, ldq, row_at(x, ids, first, r + at), x.dim, dots + at, own[at]);
+        for (int j = 0; j < NQ; ++j) narrow_first(out + j * n + r, sum_each(dots + j * W), here);
+        narrow_first(squares + r, sum_each(own), here);
     }
 }
 

@@ -20,44 +20,61 @@ bool all_zero(const Rows& x, int64_t row) {
 
 }  // namespace
 
-Scan::Scan(const Pair& pair, const Estimate& estimate, bool by_rows)
+bool scans_codes(const Pair& pair) {
+    const bool codes = pair.x.kind == Kind::bits || ((pair.x.kind == Kind::i8 || pair.x.kind == Kind::i4) && !pair.x.ranges);
+    return pair.form == Form::floats && codes && (pair.metric == Metric::ip || pair.metric == Metric::cosine);
+}
+
+bool walks_by_rows(const Pair& pair, const Coded* coded) {
+    if (coded || family_of(pair) != Family::floats) return pair.q.n <= 2;
+    const bool squared = pair.metric == Metric::l2 || pair.metric == Metric::sqeuclidean;
+    return pair.q.n <= kMostByRows && !squared && !pair.x.ranges && pair.x.kind <= Kind::u8;
+}
+
+Scan::Scan(const Pair& pair, const Coded* coded, const Estimate& estimate, bool by_rows)
     : pair_(pair),
+      coded_(coded),
+      x_(coded ? coded->codes : pair.x),
       kernels_(kernels().search),
       estimate_(estimate),
-      family_(family_of(pair)),
+      family_(coded ? Family::codes : family_of(pair)),
       by_rows_(by_rows),
       shifted_(kernels_.code_unsigned_panel && pair.q.kind != Kind::u8) {
+    if (coded_ && x_.kind == Kind::bits) x_.dim = rounded_up(x_.dim, 8);  // the query has zeros there
     const int64_t element = family_ == Family::floats ? 4 : family_ == Family::codes ? 4 / kernels_.code_group : 1;
-    const int64_t row_bytes = std::max<int64_t>(1, family_ == Family::bits ? (pair.x.dim + 7) / 8 : pair.x.dim * element);
+    const int64_t row_bytes = std::max<int64_t>(1, family_ == Family::bits ? (x_.dim + 7) / 8 : x_.dim * element);
     const int64_t most = by_rows ? kMostRowsOne : kMostRows / kernels_.tile_rows * kernels_.tile_rows;
-    block_rows_ = std::min(most, std::max<int64_t>(kernels_.tile_rows, kBlockBytes / row_bytes / kernels_.tile_rows * kernels_.tile_rows));
+    block_rows_ = std::min({most, rounded_up(pair.x.n, kernels_.tile_rows),
+                            std::max<int64_t>(kernels_.tile_rows, kBlockBytes / row_bytes / kernels_.tile_rows * kernels_.tile_rows)});
+    block_rows_ = std::max<int64_t>(block_rows_, 1);
     const int64_t lanes = by_rows ? kMostByRows : static_cast<int64_t>(kernels_.width) * kernels_.tile_vectors;
     raw_.resize(block_rows_ * lanes);
     hits_.resize(block_rows_ * lanes);
     for (Buffer<float>* each : {&scale_, &bias_, &reach_, &squares_}) each->resize(block_rows_);
+    std::fill_n(bias_.get(), block_rows_, 0.0f);
+    scales_ = scale_.get(), biases_ = bias_.get();
     code_sums_.resize(block_rows_);
     code_squares_.resize(block_rows_);
     if (pair.metric == Metric::jaccard) {  // the distance from no bits at all is a row's own count
-        const int64_t bytes = (pair.x.dim + 7) / 8;
+        const int64_t bytes = (x_.dim + 7) / 8;
         no_bits_.assign(static_cast<size_t>(bytes) + 256, 0);
         std::fill_n(no_bits_.begin(), bytes, pair.x.flip);
-        if (pair.x.dim % 8) no_bits_[static_cast<size_t>(bytes) - 1] &= static_cast<uint8_t>(0xFF00 >> (pair.x.dim % 8));
+        if (x_.dim % 8) no_bits_[static_cast<size_t>(bytes) - 1] &= static_cast<uint8_t>(0xFF00 >> (x_.dim % 8));
     }
 }
 
 void Scan::load(const Block& block, bool more) {
     block_ = block;
-    rows_ = pair_.x.row(block.first);
-    stride_ = pair_.x.stride;
+    rows_ = x_.row(block.first);
+    stride_ = x_.stride;
     ahead_ = more && !block.ids ? stride_ * block.n : 0;
     if (by_rows_) return;  // sums come with the walk; describe() follows it
     if (family_ == Family::floats) place_floats();
     if (family_ == Family::codes) place_codes();
     if (family_ == Family::bits && block.ids) {
-        const int64_t bytes = (pair_.x.dim + 7) / 8;
+        const int64_t bytes = (x_.dim + 7) / 8;
         scratch_.resize(block_rows_ * bytes);
-        for (int64_t i = 0; i < block.n; ++i)
-            std::memcpy(scratch_.get() + i * bytes, pair_.x.row(block.ids[i]), static_cast<size_t>(bytes));
+        for (int64_t i = 0; i < block.n; ++i) std::memcpy(scratch_.get() + i * bytes, x_.row(block.ids[i]), static_cast<size_t>(bytes));
         rows_ = scratch_.get(), stride_ = bytes;
     }
     describe();
@@ -65,49 +82,49 @@ void Scan::load(const Block& block, bool more) {
 
 void Scan::place_floats() {
     const bool squared = estimate_.error == Estimate::Error::squared;
-    if (pair_.x.kind != Kind::f32 || block_.ids) {
-        const int64_t ld = rounded_up(pair_.x.dim, 16) + 16;  // a power of two apart, rows would share cache sets
+    if (x_.kind != Kind::f32 || block_.ids) {
+        const int64_t ld = rounded_up(x_.dim, 16) + 16;  // a power of two apart, rows would share cache sets
         scratch_.resize(block_rows_ * ld * 4);
-        kernels_.widen_rows(pair_.x, block_.ids, block_.first, block_.n, squared, reinterpret_cast<float*>(scratch_.get()), ld);
+        kernels_.widen_rows(x_, block_.ids, block_.first, block_.n, squared, reinterpret_cast<float*>(scratch_.get()), ld);
         rows_ = scratch_.get(), stride_ = ld * 4, ahead_ = 0;
     }
-    if (!squared || pair_.x.scale || pair_.form == Form::rows) kernels_.square_sums(rows_, stride_, block_.n, pair_.x.dim, squares_.get());
+    if (!squared || x_.scale || pair_.form == Form::rows) kernels_.square_sums(rows_, stride_, block_.n, x_.dim, squares_.get());
 }
 
 void Scan::place_codes() {
-    if (pair_.x.kind != Kind::i8 || block_.ids || kernels_.code_group != 4) {
-        const int64_t ld = rounded_up(pair_.x.dim * (4 / kernels_.code_group), 64) + 64;
+    if (x_.kind != Kind::i8 || block_.ids || kernels_.code_group != 4) {
+        const int64_t ld = rounded_up(x_.dim * (4 / kernels_.code_group), 64) + 64;
         scratch_.resize(block_rows_ * ld);
-        kernels_.code_rows(pair_.x, block_.ids, block_.first, block_.n, scratch_.get(), ld);
+        kernels_.code_rows(x_, block_.ids, block_.first, block_.n, scratch_.get(), ld);
         rows_ = scratch_.get(), stride_ = ld, ahead_ = 0;
     }
     // Signed queries enter an unsigned panel plus 128: q.x = (q + 128).x - 128 sum(x).
     if (shifted_) {
-        kernels_.code_sums(rows_, stride_, block_.n, pair_.x.dim, code_sums_.get());
+        kernels_.code_sums(rows_, stride_, block_.n, x_.dim, code_sums_.get());
         for (int64_t i = 0; i < block_.n; ++i) code_sums_[i] *= -128;
     }
-    square_codes();
+    if (!coded_) square_codes();
 }
 
 // Inner products of codes need no norms: their bound makes do with the largest a row can have.
 void Scan::square_codes() {
     if (pair_.metric != Metric::ip) {
-        kernels_.code_squares(pair_.x, block_.ids, block_.first, block_.n, code_squares_.get());
+        kernels_.code_squares(x_, block_.ids, block_.first, block_.n, code_squares_.get());
         for (int64_t i = 0; i < block_.n; ++i) squares_[i] = static_cast<float>(code_squares_[i]);
     } else {
-        const double largest = pair_.x.kind == Kind::u8 ? 255.0 : 128.0;
-        std::fill_n(squares_.get(), block_.n, static_cast<float>(largest * largest * static_cast<double>(pair_.x.dim)));
+        const double largest = x_.kind == Kind::u8 ? 255.0 : 128.0;
+        std::fill_n(squares_.get(), block_.n, static_cast<float>(largest * largest * static_cast<double>(x_.dim)));
     }
 }
 
 // What a row's squared norm says of its estimates.
 void Scan::describe_row(int64_t i, double square) {
-    const float row_scale = pair_.x.scale ? pair_.x.scale[block_.row(i)] : 1.0f;
+    const float row_scale = x_.scale ? x_.scale[block_.row(i)] : 1.0f;
     float scale = 1, bias = 0, reach = 1;
     switch (estimate_.error) {
         case Estimate::Error::squared:
             scale = -1, reach = static_cast<float>(std::sqrt(square) * (1 + 0x1p-10));
-            if (pair_.x.scale && !(square <= 0x1p100)) scale = NAN;
+            if (x_.scale && !(square <= 0x1p100)) scale = NAN;
             break;
         case Estimate::Error::none:
         case Estimate::Error::integer_squared:
@@ -118,8 +135,7 @@ void Scan::describe_row(int64_t i, double square) {
             if (pair_.metric == Metric::cosine) {
                 scale = static_cast<float>(1 / std::sqrt(square));
                 if (!(square >= 0x1p-100 && square <= 0x1p100)) scale = square < 0x1p-100 && family_ == Family::codes ? 0.0f : NAN;
-                if (square < 0x1p-100 && family_ == Family::floats && pair_.x.kind <= Kind::f64 && all_zero(pair_.x, block_.row(i)))
-                    scale = 0;
+                if (square < 0x1p-100 && family_ == Family::floats && x_.kind <= Kind::f64 && all_zero(x_, block_.row(i))) scale = 0;
                 if (std::isnan(row_scale)) scale = NAN;
             } else {
                 scale = row_scale;
@@ -128,49 +144,114 @@ void Scan::describe_row(int64_t i, double square) {
             }
     }
     scale_[i] = scale, bias_[i] = bias, reach_[i] = scale == scale ? reach : 0;
-    largest_reach_ = std::max(largest_reach_, reach_[i]);
+    largest_.reach = std::max(largest_.reach, static_cast<double>(reach_[i]));
+}
+
+// Codes that are the rows themselves: nothing is left out of them.
+void Scan::describe_whole() {
+    const bool cosine = pair_.metric == Metric::cosine;
+    const double bits = static_cast<double>(pair_.x.dim);
+    if (x_.kind != Kind::bits) kernels_.code_squares(x_, block_.ids, block_.first, block_.n, code_squares_.get());
+    for (int64_t i = 0; i < block_.n; ++i) {
+        const float scale = x_.scale ? x_.scale[block_.row(i)] : 1.0f;
+        const double norm = std::sqrt(x_.kind == Kind::bits ? bits : static_cast<double>(code_squares_[i]));
+        const bool known = std::fabs(scale) <= 0x1p60f;
+        scale_[i] = !known ? NAN : !cosine ? scale : norm > 0 ? static_cast<float>(1 / norm) : 0.0f;
+        reach_[i] = 0;
+        squares_[i] = !known ? 0.0f : cosine ? 1.0f + 0x1p-20f : static_cast<float>(norm) * std::fabs(scale) * (1 + 0x1p-20f);
+    }
+    largest_ = {0.0, kernels_.largest(squares_.get(), block_.n)};
+}
+
+void Scan::describe_coded() {
+    const Coded& coded = *coded_;
+    if (!coded.error) return describe_whole();
+    if (!block_.ids) {
+        scales_ = x_.scale + block_.first, biases_ = coded.bias ? coded.bias + block_.first : bias_.get();
+        largest_ = {kernels_.largest(coded.error + block_.first, block_.n), kernels_.largest(coded.norm + block_.first, block_.n)};
+        return;
+    }
+    for (int64_t i = 0; i < block_.n; ++i) {
+        const int64_t row = block_.row(i);
+        scale_[i] = x_.scale[row];
+        if (coded.bias) bias_[i] = coded.bias[row];
+        reach_[i] = coded.error[row], squares_[i] = coded.norm[row];
+    }
+    largest_ = {kernels_.largest(reach_.get(), block_.n), kernels_.largest(squares_.get(), block_.n)};
+}
+
+// Rows of plain floats whose norms are all in range, in loops the compiler makes vectors of; false where some are not.
+bool Scan::describe_ordinary() {
+    int odd = 0;
+    for (int64_t i = 0; i < block_.n; ++i) odd |= !(squares_[i] >= 0x1p-100f && squares_[i] <= 0x1p100f);
+    if (odd) return false;
+    if (pair_.metric == Metric::cosine) {
+        for (int64_t i = 0; i < block_.n; ++i) scale_[i] = 1 / __builtin_sqrtf(squares_[i]);
+        std::fill_n(reach_.get(), block_.n, 1.0f);
+        largest_.reach = 1;
+    } else {
+        std::fill_n(scale_.get(), block_.n, 1.0f);
+        for (int64_t i = 0; i < block_.n; ++i) reach_[i] = __builtin_sqrtf(squares_[i]) * (1 + 0x1p-10f) + 0x1p-60f;
+        largest_.reach = static_cast<double>(kernels_.largest(reach_.get(), block_.n));
+    }
+    std::fill_n(bias_.get(), block_.n, 0.0f);
+    return true;
 }
 
 void Scan::describe() {
-    largest_reach_ = 0;
+    largest_ = {};
+    if (coded_) return describe_coded();
     if (family_ == Family::bits) {
         if (pair_.metric == Metric::jaccard)
-            kernels_.hamming_rows(no_bits_.data(), pair_.x, block_.ids, block_.first, block_.n, code_sums_.get());
+            kernels_.hamming_rows(no_bits_.data(), x_, block_.ids, block_.first, block_.n, code_sums_.get());
         for (int64_t i = 0; i < block_.n; ++i) {
             scale_[i] = -1, bias_[i] = 0;
             reach_[i] = pair_.metric == Metric::jaccard ? static_cast<float>(code_sums_[i]) : 0;
-            largest_reach_ = std::max(largest_reach_, reach_[i]);
+            largest_.reach = std::max(largest_.reach, static_cast<double>(reach_[i]));
         }
         return;
     }
-    const bool unused = estimate_.error == Estimate::Error::squared && !pair_.x.scale && pair_.form != Form::rows;
+    if (estimate_.error == Estimate::Error::dot && family_ == Family::floats && !x_.scale && describe_ordinary()) return;
+    const bool unused = estimate_.error == Estimate::Error::squared && !x_.scale && pair_.form != Form::rows;
     for (int64_t i = 0; i < block_.n; ++i) describe_row(i, unused ? 0.0 : static_cast<double>(squares_[i]));
 }
 
-const uint32_t* Scan::panel_sums(const QueryTile& tile, int64_t p) {
+void Scan::tile_sums(const QueryTile& tile, int64_t p, int64_t from, int64_t n, int64_t ahead) {
     const int vectors = tile.vectors(p);
     const uint32_t* panel = tile.panel(p);
-    auto* integers = reinterpret_cast<int32_t*>(raw_.get());
-    const int64_t ahead = p == 0 ? ahead_ : 0;
+    const char* rows = rows_ + from * stride_;
+    uint32_t* out = raw_.get() + from * vectors * kernels_.width;
+    auto* integers = reinterpret_cast<int32_t*>(out);
     if (family_ == Family::floats) {
         const auto kernel = estimate_.error == Estimate::Error::squared ? kernels_.square_tile : kernels_.dot_tile;
-        kernel(reinterpret_cast<const float*>(panel), vectors, pair_.x.dim, rows_, stride_, block_.n, ahead,
-               reinterpret_cast<float*>(raw_.get()));
+        kernel(reinterpret_cast<const float*>(panel), vectors, x_.dim, rows, stride_, n, ahead, reinterpret_cast<float*>(out));
     } else if (family_ == Family::codes) {
-        kernels_.code_tile(panel, vectors, pair_.x.dim, rows_, stride_, block_.n, ahead, shifted_ ? code_sums_.get() : nullptr,
+        kernels_.code_tile(panel, vectors, x_.dim, rows, stride_, n, ahead, shifted_ ? code_sums_.get() + from : nullptr,
                            tile.lane_start(p), integers);
     } else {
-        kernels_.bit_tile(panel, vectors, pair_.x.dim, rows_, stride_, block_.n, ahead, integers);
+        kernels_.bit_tile(panel, vectors, x_.dim, rows, stride_, n, ahead, integers);
     }
+}
+
+// Each panel brings its share of the next block into the cache: all of it at once would wait for the core's few open misses.
+const uint32_t* Scan::panel_sums(const QueryTile& tile, int64_t p) {
+    const int64_t n = block_.n, step = kernels_.tile_rows, tiles = (n + step - 1) / step;
+    const int64_t from = ahead_ ? tiles * p / tile.panels() * step : n,
+                  to = ahead_ ? std::min(n, tiles * (p + 1) / tile.panels() * step) : n;
+    if (from > 0) tile_sums(tile, p, 0, from, 0);
+    if (to > from) tile_sums(tile, p, from, to - from, ahead_);
+    if (n > to) tile_sums(tile, p, to, n - to, 0);
     return raw_.get();
 }
 
 int64_t Scan::panel_hits(const QueryTile& tile, int64_t p, const float* thresholds) {
     const uint32_t* raw = panel_sums(tile, p);
     const int vectors = tile.vectors(p);
+    hits_.resize(block_rows_ * vectors * kernels_.width);
     if (family_ == Family::floats)
-        return kernels_.filter(reinterpret_cast<const float*>(raw), vectors, block_.n, scale_.get(), bias_.get(), thresholds, hits_.get());
-    return kernels_.filter_codes(reinterpret_cast<const int32_t*>(raw), vectors, block_.n, scale_.get(), bias_.get(), thresholds,
+        return kernels_.filter(reinterpret_cast<const float*>(raw), vectors, block_.n, scales_, biases_, tile.per_bias(p), thresholds,
+                               hits_.get());
+    return kernels_.filter_codes(reinterpret_cast<const int32_t*>(raw), vectors, block_.n, scales_, biases_, tile.per_bias(p), thresholds,
                                  hits_.get());
 }
 
@@ -178,27 +259,32 @@ void Scan::row_sums(const QueryTile& tile) {
     auto* integers = reinterpret_cast<int32_t*>(raw_.get());
     const int64_t n = block_.n;
     if (family_ == Family::floats) {
-        kernels_.dot_rows(reinterpret_cast<const float*>(tile.row(0)), static_cast<int>(tile.size()), tile.row_words(), pair_.x, block_.ids,
+        kernels_.dot_rows(reinterpret_cast<const float*>(tile.row(0)), static_cast<int>(tile.size()), tile.row_words(), x_, block_.ids,
                           block_.first, n, reinterpret_cast<float*>(raw_.get()), squares_.get());
     } else {
         for (int64_t i = 0; i < tile.size(); ++i) {
             if (family_ == Family::bits)
-                kernels_.hamming_rows(reinterpret_cast<const uint8_t*>(tile.row(i)), pair_.x, block_.ids, block_.first, n,
-                                      integers + i * n);
+                kernels_.hamming_rows(reinterpret_cast<const uint8_t*>(tile.row(i)), x_, block_.ids, block_.first, n, integers + i * n);
+            else if (x_.kind == Kind::bits)
+                kernels_.sign_dot_rows(reinterpret_cast<const int8_t*>(tile.row(i)), x_, block_.ids, block_.first, n, integers + i * n);
+            else if (x_.kind == Kind::i4)
+                kernels_.nibble_dot_rows(reinterpret_cast<const int8_t*>(tile.row(i)), reinterpret_cast<const int8_t*>(tile.odd_row(i)), x_,
+                                         block_.ids, block_.first, n, integers + i * n);
             else
-                kernels_.code_dot_rows(reinterpret_cast<const int16_t*>(tile.row(i)), pair_.x, block_.ids, block_.first, n,
-                                       integers + i * n);
+                kernels_.code_dot_rows(reinterpret_cast<const int16_t*>(tile.row(i)), x_, block_.ids, block_.first, n, integers + i * n);
         }
-        if (family_ == Family::codes) square_codes();
+        if (family_ == Family::codes && !coded_) square_codes();
     }
     describe();
 }
 
-int64_t Scan::row_hits(int64_t query, float threshold) {
+int64_t Scan::row_hits(const QueryTile& tile, int64_t query, float threshold) {
+    const float per_bias = tile.per_bias(0)[query];
     const uint32_t* raw = raw_.get() + query * block_.n;
+    hits_.resize(block_rows_);
     if (family_ == Family::floats)
-        return kernels_.filter_rows(reinterpret_cast<const float*>(raw), block_.n, scale_.get(), bias_.get(), threshold, hits_.get());
-    return kernels_.filter_code_rows(reinterpret_cast<const int32_t*>(raw), block_.n, scale_.get(), bias_.get(), threshold, hits_.get());
+        return kernels_.filter_rows(reinterpret_cast<const float*>(raw), block_.n, scales_, biases_, per_bias, threshold, hits_.get());
+    return kernels_.filter_code_rows(reinterpret_cast<const int32_t*>(raw), block_.n, scales_, biases_, per_bias, threshold, hits_.get());
 }
 
 }  // namespace fec

@@ -7,7 +7,13 @@
 namespace fec {
 
 // Up to so many float queries go row by row, in one stream through memory; a panel of so few would be half empty.
-constexpr int64_t kMostByRows = 8;
+constexpr int64_t kMostByRows = 4;
+
+// Whether float queries are worth coding against a corpus of codes: bytes multiply several times as fast as floats.
+bool scans_codes(const Pair& pair);
+
+// Whether this few queries walk the corpus row by row.
+bool walks_by_rows(const Pair& pair, const Coded* coded);
 
 // Rows of a corpus: first, first + 1, ..., or the ids listed.
 struct Block {
@@ -22,7 +28,8 @@ struct Block {
 // A row that cannot be estimated has a NaN scale, and so NaN estimates.
 class Scan {
 public:
-    Scan(const Pair& pair, const Estimate& estimate, bool by_rows);
+    // With `coded`, its codes are scanned in place of the rows.
+    Scan(const Pair& pair, const Coded* coded, const Estimate& estimate, bool by_rows);
 
     int64_t block_rows() const { return block_rows_; }
 
@@ -36,7 +43,7 @@ public:
 
     // Row by row: the sums of all the tile's queries first, then each one's hits.
     void row_sums(const QueryTile& tile);
-    int64_t row_hits(int64_t query, float threshold);
+    int64_t row_hits(const QueryTile& tile, int64_t query, float threshold);
 
     const Hit* hits() const { return hits_.get(); }
     // What multiplies a row's sum: its scale, or under cosine the inverse of its norm; NaN where it cannot be estimated.
@@ -44,18 +51,27 @@ public:
         const bool inverse = pair_.metric == Metric::cosine && scale_[row] > 0;
         return inverse ? 1 / std::sqrt(static_cast<double>(squares_[row])) : static_cast<double>(scale_[row]);
     }
-    float reach(int64_t row) const { return reach_[row]; }
-    float largest_reach() const { return largest_reach_; }
+    RowNorms norms(int64_t row) const {
+        if (!coded_ || !coded_->error) return {reach_[row], coded_ ? squares_[row] : 0.0f};
+        return {coded_->error[block_.row(row)], coded_->norm[block_.row(row)]};
+    }
+    RowNorms largest() const { return largest_; }
     int32_t code_square(int64_t row) const { return code_squares_[row]; }
 
 private:
+    void tile_sums(const QueryTile& tile, int64_t p, int64_t from, int64_t n, int64_t ahead);
     void place_floats();
     void place_codes();
     void square_codes();
     void describe();
+    void describe_coded();
+    void describe_whole();
+    bool describe_ordinary();
     void describe_row(int64_t row, double square);
 
     const Pair& pair_;
+    const Coded* coded_;
+    Rows x_;  // what is scanned
     const SearchKernels& kernels_;
     const Estimate& estimate_;
     const Family family_;
@@ -64,7 +80,8 @@ private:
     Block block_{};
     const char* rows_ = nullptr;
     int64_t stride_ = 0, ahead_ = 0;
-    float largest_reach_ = 0;
+    RowNorms largest_{};
+    const float *scales_ = nullptr, *biases_ = nullptr;  // of the block's rows: the buffers below, or where codes have theirs
     Buffer<char> scratch_;
     Buffer<uint32_t> raw_;
     Buffer<float> scale_, bias_, reach_, squares_;

@@ -16,52 +16,58 @@ namespace {
 constexpr int64_t kPanelBytes = 8 << 20;       // packed queries of a tile
 constexpr int64_t kReservoirBytes = 32 << 20;  // candidates of a tile, all workers together
 
-bool walks_by_rows(const Pair& pair, int64_t queries) {
-    const bool squared = pair.metric == Metric::l2 || pair.metric == Metric::sqeuclidean;
-    switch (family_of(pair)) {
-        case Family::bits:
-            return queries <= 2;
-        case Family::codes:
-            return queries <= 2;
-        default:
-            return queries <= kMostByRows && !squared && !pair.x.ranges && pair.x.kind != Kind::i4 && pair.x.kind != Kind::bits;
-    }
-}
+// One way to scan the corpus: codes, or the rows themselves.
+struct Way {
+    Way(const Pair& pair, const Coded* coded)
+        : coded(coded), estimate(pair, coded), by_rows(walks_by_rows(pair, coded)), tile(pair, coded, by_rows) {}
+    const Coded* coded;
+    const Estimate estimate;
+    const bool by_rows;
+    QueryTile tile;
+    bool packed = false;
+};
 
 // Everything one thread needs, kept between the blocks it is given.
 struct Worker {
-    Worker(const Pair& pair, const Estimate& estimate, bool by_rows, int64_t lanes)
-        : scan(pair, estimate, by_rows), scorer(pair), thresholds(lanes) {}
-    Scan scan;
+    Worker(const Pair& pair, int64_t lanes) : scorer(pair), learner(pair, scorer), thresholds(lanes) {}
+    std::unique_ptr<Scan> scan;
     Scorer scorer;
+    Learner learner;
     Buffer<float> thresholds;
     Buffer<Candidate> candidates;
     Buffer<Ranked> ranked;
     std::vector<Reservoir> reservoirs;
     std::vector<int64_t> ids;
+    int64_t scanned = 0, kept = 0;  // pairs, and those that a threshold did not stop
 };
 
 class TopK {
 public:
-    TopK(const Pair& pair, int64_t k, const Allowed& allowed, int threads, Poll poll, void* scores, int64_t* indices)
+    TopK(const Pair& pair, const Coded* coded, int scans, int64_t k, const Allowed& allowed, int threads, Poll poll, void* scores,
+         int64_t* indices, SearchStats& stats)
         : pair_(pair),
           k_(k),
           allowed_(allowed),
           poll_(poll),
+          stats_(stats),
           output_(pair, k, scores, indices),
-          estimate_(pair, std::min<int64_t>(pair.q.dim, 512) + pair.q.dim / 512),
-          by_rows_(walks_by_rows(pair, pair.q.n)),
-          tile_(pair, by_rows_) {
+          whole_{pair.x, nullptr, nullptr, nullptr, nullptr} {
+        for (int i = 0; i < scans; ++i) ways_.emplace_back(new Way(pair, coded + i));
+        ways_.emplace_back(new Way(pair, scans_codes(pair) ? &whole_ : nullptr));
+        // Where many queries share the rows, arithmetic is the limit, and bytes multiply as fast as nibbles without unpacking.
+        if (scans > 1 && !ways_[0]->by_rows) first_way_ = 1;
         plan(threads);
     }
 
     bool run() {
         const int64_t q = pair_.q.n, n = pair_.x.n;
         if (n <= 2 * k_ || q * n * pair_.q.dim <= 1 << 17) return rank_everything();
-        for (int i = 0; i < threads_; ++i) workers_.emplace_back(new Worker(pair_, estimate_, by_rows_, tile_.panel_width()));
-        for (int64_t first = 0; first < q; first += tile_queries_)
-            if (!run_tile(first, std::min(tile_queries_, q - first))) return false;
-        return true;
+        for (int i = 0; i < threads_; ++i) workers_.emplace_back(new Worker(pair_, ways_[0]->tile.panel_width()));
+        bool finished = true;
+        for (int64_t first = 0; finished && first < q; first += tile_queries_)
+            finished = run_tile(first, std::min(tile_queries_, q - first));
+        for (const auto& worker : workers_) stats_.rescored += worker->learner.scored(), stats_.scanned += worker->scanned;
+        return finished;
     }
 
 private:
@@ -70,16 +76,19 @@ private:
         const int64_t q = pair_.q.n, n = pair_.x.n, work = q * n * std::max<int64_t>(pair_.q.dim, 1);
         threads_ = work < 2'000'000 ? 1 : threads;
         capacity_ = std::min(n, std::max<int64_t>(k_ + k_ / 2 + 32, std::min<int64_t>(4 * k_, 4096)));
-        capacity_ = std::max(capacity_, std::min<int64_t>(n, 128));
+        // Bounds of codes are wide: more rows wait for the threshold to rise.
+        capacity_ = std::max(capacity_, std::min<int64_t>(n, ways_[first_way_]->coded ? 512 : 128));
         const int64_t list = capacity_ * static_cast<int64_t>(sizeof(Candidate));
         threads_ = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(threads_, kReservoirBytes / list)));
         tile_queries_ = std::min(kReservoirBytes / (list * threads_), kPanelBytes / (4 * std::max<int64_t>(pair_.q.dim, 1)));
-        if (tile_queries_ > tile_.panel_width()) tile_queries_ -= tile_queries_ % tile_.panel_width();
+        const int64_t width = ways_[0]->tile.panel_width();
+        if (tile_queries_ > width) tile_queries_ -= tile_queries_ % width;
         tile_queries_ = std::max<int64_t>(1, std::min(tile_queries_, q));
     }
 
     bool run_tile(int64_t first, int64_t queries) {
-        tile_.pack(first, queries);
+        first_ = first;
+        for (auto& way : ways_) way->packed = false;
         shared_.reset(new std::atomic<float>[static_cast<size_t>(queries)]);
         for (int64_t i = 0; i < queries; ++i) shared_[i] = -kUnbounded;
         for (auto& worker : workers_) {
@@ -87,21 +96,52 @@ private:
             worker->reservoirs.clear();
             for (int64_t i = 0; i < queries; ++i) worker->reservoirs.push_back({worker->candidates.get() + i * capacity_, 0, -kUnbounded});
         }
-        // Chunks small enough that every thread gets several and a signal is seen within some ten milliseconds.
-        const int64_t n = pair_.x.n, block = workers_[0]->scan.block_rows(), cost = queries * std::max<int64_t>(pair_.q.dim, 1);
-        int64_t chunk = std::min(n / (threads_ * 8) + 1, 200'000'000 / cost + 1);
-        chunk = rounded_up(std::max(chunk, block), block);
-        const bool finished = parallel_for(
-            (n + chunk - 1) / chunk, threads_,
-            [&](int64_t i, int worker) { scan(*workers_[static_cast<size_t>(worker)], i * chunk, std::min(n, (i + 1) * chunk)); }, poll_);
-        if (!finished) return false;
+        // Codes that leave too many rows cost more than they save. The first rows are all among the best so far, later ones
+        // less and less, so each look at how many stay is twice as strict as the one before.
+        const int64_t n = pair_.x.n;
+        size_t way = first_way_;
+        for (int64_t from = 0, looks = 0; from < n; looks = std::min(looks + 1, kStrictest)) {
+            const bool last = way + 1 == ways_.size();
+            const int64_t to = last || from >= n / 4 ? n : std::min(n, std::max({2 * from, n / 256, 4 * capacity_}));
+            take(way, first, queries);
+            int64_t scanned = 0, kept = 0;
+            for (auto& worker : workers_) scanned -= worker->scanned, kept -= worker->kept;
+            if (!scan_range(from, to, queries)) return false;
+            for (auto& worker : workers_) scanned += worker->scanned, kept += worker->kept;
+            if (!last && kept << looks > scanned) ++way, looks = 0;
+            from = to;
+        }
+        stats_.scan = std::max(stats_.scan, static_cast<int>(way_ - ways_.data()));
         return parallel_for(
             queries, queries * k_ * pair_.q.dim < 1 << 18 ? 1 : threads_,
             [&](int64_t i, int worker) { finish(*workers_[static_cast<size_t>(worker)], i); }, poll_);
     }
 
+    // Scan this way from here on.
+    void take(size_t way, int64_t first, int64_t queries) {
+        way_ = &ways_[way];
+        Way& w = **way_;
+        if (w.packed) return;
+        w.tile.pack(first, queries);
+        w.packed = true;
+        for (auto& worker : workers_) worker->scan.reset(new Scan(pair_, w.coded, w.estimate, w.by_rows));
+    }
+
+    bool scan_range(int64_t begin, int64_t end, int64_t queries) {
+        // Chunks small enough that every thread gets several and a signal is seen within some ten milliseconds.
+        const int64_t n = end - begin, block = workers_[0]->scan->block_rows(), cost = queries * std::max<int64_t>(pair_.q.dim, 1);
+        int64_t chunk = std::min(n / (threads_ * 8) + 1, 200'000'000 / cost + 1);
+        chunk = rounded_up(std::max(chunk, block), block);
+        return parallel_for((n + chunk - 1) / chunk, threads_,
+                            [&](int64_t i, int worker) {
+                                const int64_t from = begin + i * chunk;
+                                scan(*workers_[static_cast<size_t>(worker)], from, std::min(end, from + chunk));
+                            },
+                            poll_);
+    }
+
     void scan(Worker& worker, int64_t from, int64_t to) {
-        const int64_t step = worker.scan.block_rows();
+        const int64_t step = worker.scan->block_rows();
         if (allowed_.mask && (allowed_.stride == 0 || pair_.q.n == 1)) {  // one mask for all: rows it forbids are never touched
             worker.ids.clear();
             for (int64_t row = from; row < to; ++row)
@@ -122,57 +162,69 @@ private:
     }
 
     void visit(Worker& worker, const Block& block, bool more) {
-        Scan& scan = worker.scan;
+        Scan& scan = *worker.scan;
+        const Way& way = **way_;
+        const QueryTile& tile = way.tile;
         scan.load(block, more);
-        if (by_rows_) {
-            scan.row_sums(tile_);
-            for (int64_t i = 0; i < tile_.size(); ++i) accept(worker, block, i, scan.row_hits(i, lowest(worker, i)));
+        worker.scanned += block.n * tile.size();
+        if (way.by_rows) {
+            scan.row_sums(tile);
+            for (int64_t i = 0; i < tile.size(); ++i) accept(worker, block, i, scan.row_hits(tile, i, lowest(worker, i)));
             return;
         }
-        for (int64_t p = 0; p < tile_.panels(); ++p) {
-            const int64_t first = p * tile_.panel_width(), lanes = std::min(tile_.panel_width(), tile_.size() - first);
-            for (int64_t lane = 0; lane < tile_.panel_width(); ++lane)
+        for (int64_t p = 0; p < tile.panels(); ++p) {
+            const int64_t first = p * tile.panel_width(), lanes = std::min(tile.panel_width(), tile.size() - first);
+            for (int64_t lane = 0; lane < tile.panel_width(); ++lane)
                 worker.thresholds[lane] = lane < lanes ? lowest(worker, first + lane) : kUnbounded;
-            accept(worker, block, first, scan.panel_hits(tile_, p, worker.thresholds.get()));
+            accept(worker, block, first, scan.panel_hits(tile, p, worker.thresholds.get()));
         }
     }
 
     // The lowest estimate in the block that could still belong to query i's answer.
     float lowest(const Worker& worker, int64_t i) const {
-        if (tile_.nan(i)) return kUnbounded;
-        if (tile_.blind(i)) return -kUnbounded;
+        const Way& way = **way_;
+        if (way.tile.nan(i)) return kUnbounded;
+        if (way.tile.blind(i)) return -kUnbounded;
         float own = worker.reservoirs[static_cast<size_t>(i)].threshold;
         // Blocks come in ascending order, so a tie with a held row loses to it; rows other workers hold may be later ones.
-        if (estimate_.exact() && own > -kUnbounded) own = std::nextafter(own, kUnbounded);
-        return estimate_.lowest(std::max(own, shared_[i].load(std::memory_order_relaxed)), tile_.norm(i), worker.scan.largest_reach());
+        if (way.estimate.exact() && own > -kUnbounded) own = std::nextafter(own, kUnbounded);
+        const float threshold = std::max(own, shared_[i].load(std::memory_order_relaxed));
+        return way.estimate.lowest(threshold, way.tile.norms(i), worker.scan->largest());
     }
 
     void accept(Worker& worker, const Block& block, int64_t first, int64_t hits) {
         const bool per_query_mask = allowed_.mask && allowed_.stride != 0 && pair_.q.n != 1;
+        const Way& way = **way_;
+        const QueryTile& tile = way.tile;
         for (int64_t h = 0; h < hits; ++h) {
-            const Hit& hit = worker.scan.hits()[h];
-            const int64_t i = first + hit.lane, row = block.row(hit.row), query = tile_.first() + i;
-            if (i >= tile_.size() || tile_.nan(i)) continue;  // no threshold stops a NaN estimate
+            const Hit& hit = worker.scan->hits()[h];
+            const int64_t i = first + hit.lane, row = block.row(hit.row), query = first_ + i;
+            if (i >= tile.size() || tile.nan(i)) continue;  // no threshold stops a NaN estimate
             Reservoir& reservoir = worker.reservoirs[static_cast<size_t>(i)];
-            const float estimate = tile_.blind(i) ? NAN : hit.estimate;
-            const Bounds bounds = estimate_.bounds(estimate, tile_.norm(i), worker.scan.reach(hit.row));
+            const float estimate = tile.blind(i) ? NAN : hit.estimate;
+            const Bounds bounds = way.estimate.bounds(estimate, tile.norms(i), worker.scan->norms(hit.row));
             // The threshold may have risen since the block's was taken.
             if (bounds.upper < reservoir.threshold) continue;
             if (per_query_mask && allowed_.masked_out(query, row)) continue;
             if (allowed_.excludes && allowed_.excluded(query, row)) continue;
-            reservoir.list[reservoir.count++] = {bounds.lower, bounds.upper, row};
+            worker.kept += reservoir.threshold > -kUnbounded;
+            reservoir.list[reservoir.count++] = Candidate::estimated(bounds, row);
             if (reservoir.count == capacity_) compact(worker, i);
         }
     }
 
+    bool exact(int64_t i) const { return (*way_)->estimate.exact() && !(*way_)->tile.blind(i); }
+
     void compact(Worker& worker, int64_t i) {
         Reservoir& reservoir = worker.reservoirs[static_cast<size_t>(i)];
+        Learner& learner = worker.learner;
         float threshold = reservoir.threshold;
-        reservoir.count = certify(reservoir.list, reservoir.count, k_, estimate_.exact() && !tile_.blind(i), threshold);
-        if (reservoir.count > k_ + (capacity_ - k_) * 3 / 4) {
-            worker.scorer.select(tile_.first() + i);
-            reservoir.count = resolve(reservoir.list, reservoir.count, k_, worker.scorer, output_.better(), worker.ranked, threshold);
-        }
+        const int64_t room = capacity_ - k_;
+        reservoir.count = certify(reservoir.list, reservoir.count, k_, exact(i), threshold);
+        if ((*way_)->coded || reservoir.count > k_ + room * 3 / 4) worker.scorer.select(first_ + i);
+        if ((*way_)->coded) reservoir.count = learner.tighten(reservoir.list, reservoir.count, k_, worker.ranked, threshold);
+        if (reservoir.count > k_ + room * 3 / 4)
+            reservoir.count = learner.resolve(reservoir.list, reservoir.count, k_, worker.ranked, threshold);
         reservoir.threshold = std::max(reservoir.threshold, threshold);
         float seen = shared_[i].load(std::memory_order_relaxed);
         while (seen < reservoir.threshold && !shared_[i].compare_exchange_weak(seen, reservoir.threshold, std::memory_order_relaxed)) {
@@ -181,7 +233,7 @@ private:
 
     // All workers' candidates of query i, certified together, rescored and written out.
     void finish(Worker& worker, int64_t i) {
-        if (tile_.nan(i)) return first_allowed(worker, tile_.first() + i);
+        if ((*way_)->tile.nan(i)) return first_allowed(worker, first_ + i);
         Buffer<Candidate> all;
         int64_t count = 0;
         for (const auto& each : workers_) count += each->reservoirs[static_cast<size_t>(i)].count;
@@ -196,10 +248,11 @@ private:
             list = all.get();
         }
         float threshold = -kUnbounded;
-        count = certify(list, count, k_, estimate_.exact() && !tile_.blind(i), threshold);
-        worker.ranked.resize(count);
-        for (int64_t c = 0; c < count; ++c) worker.ranked[c] = {0.0, list[c].row};
-        rank(worker.scorer, worker.ranked, tile_.first() + i, count);
+        count = certify(list, count, k_, exact(i), threshold);
+        worker.scorer.select(first_ + i);
+        if (ways_[first_way_]->coded) count = worker.learner.tighten(list, count, k_, worker.ranked, threshold);
+        worker.learner.score(list, count, worker.ranked);
+        output_.write(first_ + i, worker.ranked.get(), count);
     }
 
     // A NaN query's answer: its first allowed rows, scored NaN.
@@ -211,17 +264,11 @@ private:
         output_.write(query, worker.ranked.get(), count);
     }
 
-    void rank(Scorer& scorer, Buffer<Ranked>& ranked, int64_t query, int64_t count) {
-        std::sort(ranked.get(), ranked.get() + count, [](const Ranked& a, const Ranked& b) { return a.row < b.row; });  // memory order
-        scorer.select(query);
-        scorer.score(ranked.get(), count);
-        output_.write(query, ranked.get(), count);
-    }
-
     // Small corpora, and k so large that nothing could be dropped: every allowed row is scored canonically.
     bool rank_everything() {
         const int64_t n = pair_.x.n, q = pair_.q.n;
         const int threads = q * n * pair_.q.dim < 1 << 18 || n > 1 << 20 ? 1 : threads_;
+        stats_ = {q * n, q * n, static_cast<int>(ways_.size()) - 1};
         std::vector<Scorer> scorers;
         for (int t = 0; t < threads; ++t) scorers.emplace_back(pair_);
         std::vector<Buffer<Ranked>> ranked(static_cast<size_t>(threads));
@@ -233,31 +280,39 @@ private:
                 int64_t count = 0;
                 for (int64_t row = 0; row < n; ++row)
                     if (!allowed_.masked_out(query, row) && !allowed_.excluded(query, row)) list[count++] = {0.0, row};
-                rank(scorers[static_cast<size_t>(t)], list, query, count);
+                Scorer& scorer = scorers[static_cast<size_t>(t)];
+                scorer.select(query);
+                scorer.score(list.get(), count);
+                output_.write(query, list.get(), count);
             },
             poll_);
     }
+
+    static constexpr int64_t kStrictest = 4;  // one row in 2^4 may pass a scan of codes, in the end
 
     const Pair& pair_;
     const int64_t k_;
     const Allowed& allowed_;
     const Poll poll_;
+    SearchStats& stats_;
     const Output output_;
-    const Estimate estimate_;
-    const bool by_rows_;
-    QueryTile tile_;
+    const Coded whole_;                       // the corpus, where it is codes itself
+    std::vector<std::unique_ptr<Way>> ways_;  // the cheapest first, the rows themselves last
+    size_t first_way_ = 0;
+    const std::unique_ptr<Way>* way_ = nullptr;
     int threads_ = 1;
-    int64_t capacity_ = 0, tile_queries_ = 0;
+    int64_t capacity_ = 0, tile_queries_ = 0, first_ = 0;
     std::vector<std::unique_ptr<Worker>> workers_;
     std::unique_ptr<std::atomic<float>[]> shared_;
 };
 
 }  // namespace
 
-bool topk(const Pair& pair, int64_t k, const Allowed& allowed, int threads, Poll poll, void* scores, int64_t* indices) {
+bool topk(const Pair& pair, const Coded* coded, int scans, int64_t k, const Allowed& allowed, int threads, Poll poll, void* scores,
+          int64_t* indices, SearchStats& stats) {
     FpState ieee;
     if (k == 0 || pair.q.n == 0) return true;
-    return TopK(pair, k, allowed, threads, poll, scores, indices).run();
+    return TopK(pair, coded, scans, k, allowed, threads, poll, scores, indices, stats).run();
 }
 
 }  // namespace fec

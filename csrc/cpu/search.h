@@ -37,6 +37,7 @@ struct SearchKernels {
     // Rows of integer codes as the code tile reads them (int8 or int16; uint8 less 128 where the panel is unsigned), `ld` bytes apart.
     void (*code_rows)(const Rows& x, const int64_t* ids, int64_t first, int64_t n, void* out, int64_t ld);
 
+    float (*largest)(const float* x, int64_t n);  // NaN left out; 0 at least
     void (*square_sums)(const char* rows, int64_t stride, int64_t n, int64_t dim, float* out);
     void (*code_sums)(const char* rows, int64_t stride, int64_t n, int64_t dim, int32_t* sums);  // rows as the code tile reads them
     void (*code_squares)(const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* squares);
@@ -53,19 +54,29 @@ struct SearchKernels {
     void (*dot_rows)(const float* q, int nq, int64_t ldq, const Rows& x, const int64_t* ids, int64_t first, int64_t n, float* out,
                      float* squares);
     void (*code_dot_rows)(const int16_t* q, const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* out);
+    // Nibbles: the query's even elements, then its odd ones, both zero-padded to whole vectors.
+    void (*nibble_dot_rows)(const int8_t* even, const int8_t* odd, const Rows& x, const int64_t* ids, int64_t first, int64_t n,
+                            int32_t* out);
+    // Bits are +-1; the query in `scan_position` order, zero-padded to whole vectors.
+    void (*sign_dot_rows)(const int8_t* q, const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* out);
     void (*hamming_rows)(const uint8_t* q, const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* out);
 
-    // Hits: estimate = raw * scale[row] + bias[row], kept unless below the query's threshold (so NaN is kept).
-    int64_t (*filter)(const float* raw, int vectors, int64_t n, const float* scale, const float* bias, const float* threshold, Hit* hits);
-    int64_t (*filter_codes)(const int32_t* raw, int vectors, int64_t n, const float* scale, const float* bias, const float* threshold,
-                            Hit* hits);
+    // Hits: estimate = raw * scale[row] + bias[row] * per_bias[lane], kept unless below the query's threshold (so NaN is kept).
+    int64_t (*filter)(const float* raw, int vectors, int64_t n, const float* scale, const float* bias, const float* per_bias,
+                      const float* threshold, Hit* hits);
+    int64_t (*filter_codes)(const int32_t* raw, int vectors, int64_t n, const float* scale, const float* bias, const float* per_bias,
+                            const float* threshold, Hit* hits);
     // The same for one query against n rows side by side; the hits' lane is 0.
-    int64_t (*filter_rows)(const float* raw, int64_t n, const float* scale, const float* bias, float threshold, Hit* hits);
-    int64_t (*filter_code_rows)(const int32_t* raw, int64_t n, const float* scale, const float* bias, float threshold, Hit* hits);
+    int64_t (*filter_rows)(const float* raw, int64_t n, const float* scale, const float* bias, float per_bias, float threshold, Hit* hits);
+    int64_t (*filter_code_rows)(const int32_t* raw, int64_t n, const float* scale, const float* bias, float per_bias, float threshold,
+                                Hit* hits);
 
     // The canonical sums (SEMANTICS section 3) of one query with n rows: eight float64 lanes in a fixed order. x.x in `norms`.
     void (*canonical)(const double* q, const Rows& x, const int64_t* ids, int64_t n, Sums what, double* out, double* norms);
 };
+
+// Where element d of a row of bits lies once they are bytes: a byte's least significant bit, its last element, comes first.
+inline int64_t scan_position(int64_t d) { return d / 8 * 8 + 7 - d % 8; }
 
 // Two operands that have a score. Codes with ranges on both sides come without them: they are their integers.
 struct Pair {
@@ -77,6 +88,22 @@ struct Pair {
         return metric == Metric::hamming || (form == Form::ints && (metric == Metric::ip || metric == Metric::sqeuclidean));
     }
     bool similarity() const { return metric == Metric::cosine || metric == Metric::ip; }
+};
+
+// Codes beside float rows, which a scan reads instead of them: x = center + scale * codes + a residual, under cosine for x / |x|.
+// A corpus that is codes itself has only those: no residual, no center, norms of its own.
+struct Coded {
+    Rows codes;                // int8, nibbles or bits
+    const float* error;        // |residual|, rounded up; NaN, as the scale is, for a row that has no codes
+    const float* norm;         // |scale * codes|, rounded up
+    const float* bias;         // -|x - center|^2 / 2; null unless the metric is a distance
+    const float* center;       // dim
+};
+
+// What a search did, summed over its queries: rows whose estimates were computed and rows scored canonically.
+struct SearchStats {
+    int64_t scanned = 0, rescored = 0;
+    int scan = 0;  // the scan that came last: which of the codes, or how many there are for the rows themselves
 };
 
 // Which rows a query may return. A null mask allows all; stride 0 shares one mask among the queries.
@@ -100,7 +127,9 @@ struct Allowed {
 };
 
 // Drivers. Scores are float, or int32 where pair.integer_scores(); false where poll asked to stop.
-bool topk(const Pair& pair, int64_t k, const Allowed& allowed, int threads, Poll poll, void* scores, int64_t* indices);
+// coded: scans to try before the rows themselves, the cheapest first; only for float queries and float rows.
+bool topk(const Pair& pair, const Coded* coded, int scans, int64_t k, const Allowed& allowed, int threads, Poll poll, void* scores,
+          int64_t* indices, SearchStats& stats);
 bool rescore(const Pair& pair, const int64_t* ids, int64_t candidates, int64_t k, int threads, Poll poll, void* scores, int64_t* indices);
 bool similarity(const Pair& pair, int threads, Poll poll, void* scores);
 bool similarity_paired(const Pair& pair, int threads, Poll poll, void* scores);

@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t kPanelBytes = 8 << 20;
 
 struct Worker {
-    Worker(const Pair& pair, const Estimate& estimate) : scan(pair, estimate, false), scorer(pair) {}
+    Worker(const Pair& pair, const Estimate& estimate) : scan(pair, nullptr, estimate, false), scorer(pair) {}
     Scan scan;
     Scorer scorer;
     Buffer<double> factors;  // of a block's rows: what turns a sum into a score, in float64 so that x with itself has cosine 1
@@ -23,11 +23,7 @@ struct Worker {
 class Matrix {
 public:
     Matrix(const Pair& pair, int threads, Poll poll, void* scores)
-        : pair_(pair),
-          poll_(poll),
-          scores_(scores),
-          estimate_(pair, std::min<int64_t>(pair.q.dim, 512) + pair.q.dim / 512),
-          tile_(pair, false) {
+        : pair_(pair), poll_(poll), scores_(scores), estimate_(pair, nullptr), tile_(pair, nullptr, false) {
         threads_ = pair.q.n * pair.x.n * std::max<int64_t>(pair.q.dim, 1) < 2'000'000 ? 1 : threads;
         for (int i = 0; i < threads_; ++i) workers_.emplace_back(new Worker(pair, estimate_));
     }
@@ -87,7 +83,7 @@ private:
                         integers[r] = distance;
                         continue;
                     }
-                    const double either = (tile_.norm(i) + worker.scan.reach(r) + distance) / 2;
+                    const double either = (tile_.norms(i).norm + worker.scan.norms(r).reach + distance) / 2;
                     floats[r] = either == 0 ? 0.0f : canonical_float(distance / either);
                 }
         }
@@ -95,7 +91,7 @@ private:
 
     void finish_floats(Worker& worker, const Block& rows, int64_t i, const float* sums, int64_t width, float* out) {
         const bool squared = estimate_.error == Estimate::Error::squared, cosine = pair_.metric == Metric::cosine;
-        const double own = cosine ? 1 / exact_norm(i) : 1.0;
+        const double own = cosine ? 1 / tile_.norms(i).length : 1.0;
         for (int64_t r = 0; r < rows.n; ++r) {
             const float sum = sums[r * width];
             float score =
@@ -122,9 +118,6 @@ private:
                                                              : norms == 0      ? 0.0
                                                                                : dot / norms);
     }
-
-    // The norm without the inflation that bounds need.
-    double exact_norm(int64_t i) const { return tile_.norm(i) / (1 + 0x1p-20); }
 
     float canonical(Worker& worker, int64_t i, int64_t row) {
         const int64_t query = tile_.first() + i;

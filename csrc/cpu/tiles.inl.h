@@ -181,14 +181,18 @@ inline simd::F as_float(const int32_t* p) {
     return simd::to_float(simd::iload(p));
 }
 
+inline simd::F as_float_n(const float* p, int64_t n) { return simd::widen_n(p, n); }
+inline simd::F as_float_n(const int32_t* p, int64_t n) { return simd::to_float(simd::iload_n(p, 4 * n)); }
+
 template <class Raw>
-int64_t filter_tile(const Raw* raw, int vectors, int64_t n, const float* scale, const float* bias, const float* threshold, fec::Hit* hits) {
+int64_t filter_tile(const Raw* raw, int vectors, int64_t n, const float* scale, const float* bias, const float* per_bias,
+                    const float* threshold, fec::Hit* hits) {
     using namespace simd;
     int64_t count = 0;
     for (int64_t r = 0; r < n; ++r) {
         const F a = set1(scale[r]), b = set1(bias[r]);
         for (int v = 0; v < vectors; ++v) {
-            const F estimate = add(mul(as_float(raw + (r * vectors + v) * W), a), b);
+            const F estimate = fma(b, load(per_bias + v * W), mul(as_float(raw + (r * vectors + v) * W), a));
             Bits passed = not_less(estimate, load(threshold + v * W));
             if (__builtin_expect(passed == 0, 1)) continue;
             float lanes[W];
@@ -203,16 +207,18 @@ int64_t filter_tile(const Raw* raw, int vectors, int64_t n, const float* scale, 
 }
 
 template <class Raw>
-int64_t filter_row_list(const Raw* raw, int64_t n, const float* scale, const float* bias, float threshold, fec::Hit* hits) {
+int64_t filter_row_list(const Raw* raw, int64_t n, const float* scale, const float* bias, float per_bias, float threshold, fec::Hit* hits) {
     using namespace simd;
-    const F limit = set1(threshold);
+    const F limit = set1(threshold), factor = set1(per_bias);
     int64_t count = 0;
     for (int64_t r = 0; r < n; r += W) {
-        const int64_t here = n - r < W ? n - r : W;
-        Raw values[W] = {};
-        __builtin_memcpy(values, raw + r, here * sizeof(Raw));
-        const F estimate = add(mul(as_float(values), widen_n(scale + r, here)), widen_n(bias + r, here));
-        Bits passed = not_less(estimate, limit) & ((Bits{2} << (here - 1)) - 1);
+        const bool whole = n - r >= W;
+        const int64_t here = whole ? W : n - r;
+        const F sums = whole ? as_float(raw + r) : as_float_n(raw + r, here);
+        const F a = whole ? load(scale + r) : widen_n(scale + r, here), b = whole ? load(bias + r) : widen_n(bias + r, here);
+        const F estimate = fma(b, factor, mul(sums, a));
+        Bits passed = not_less(estimate, limit);
+        if (!whole) passed &= (Bits{1} << here) - 1;
         if (passed == 0) continue;
         float lanes[W];
         store(lanes, estimate);

@@ -26,6 +26,14 @@ I words_of(const T* p) {
     return v;
 }
 
+template <class T>
+void expect_bytes(const char* what, int64_t place, I got, const T* want) {
+    T bytes[4 * W];
+    static_assert(sizeof bytes == sizeof got, "");
+    simd::istore(bytes, got);
+    for (int j = 0; j < 4 * W; ++j) expect(what, place, static_cast<uint8_t>(bytes[j]), static_cast<uint8_t>(want[j]));
+}
+
 // What a lane of `dot` multiplies: 4 bytes, the panel's unsigned or not, or 2 int16.
 template <int G, bool Unsigned>
 struct Element {
@@ -84,6 +92,53 @@ void check_dots() {
         }
         expect_lanes("dot_u4", time, simd::add_pairs(simd::izero(), pairs), total);
         expect_lanes("nibble_hamming", time, simd::add_bytes(simd::izero(), bytes), counts);
+    }
+}
+
+// Bytes and nibbles taken apart, chosen and read from a row's end; sums of many vectors' lanes.
+void check_taken_apart() {
+    for (int64_t i = 0; i < 2048; ++i) {
+        uint8_t bytes[4 * W], other[4 * W], both[4 * W], low[4 * W], high[4 * W];
+        int8_t picked[4 * W], nibbles[4 * W];
+        fill(bytes, 4 * W, 2, 0, 255);
+        fill(other, 4 * W, 2, 0, 255);
+        const uint64_t word = i == 0 ? 0 : i == 1 ? ~uint64_t{0} : uint64_t{random_bits()} << 32 | random_bits();
+        const auto yes = static_cast<int8_t>(random_bits()), no = static_cast<int8_t>(random_bits());
+        for (int j = 0; j < 4 * W; ++j) {
+            both[j] = bytes[j] & other[j], low[j] = bytes[j] & 15, high[j] = bytes[j] >> 4;
+            picked[j] = word >> j & 1 ? yes : no;
+            nibbles[j] = static_cast<int8_t>((bytes[j / 2] >> 4 * (j % 2) & 15) - 8);
+        }
+        expect_bytes("iand", i, simd::iand(words_of(bytes), words_of(other)), both);
+        expect_bytes("low_nibbles", i, simd::low_nibbles(words_of(bytes)), low);
+        expect_bytes("high_nibbles", i, simd::high_nibbles(words_of(bytes)), high);
+        expect_bytes("signed_nibbles", i, simd::signed_nibbles(simd::widen16(bytes)), nibbles);
+        expect_bytes("choose", i, simd::choose(word, yes, no), picked);
+
+        I many[W];
+        F floats[W];
+        int32_t totals[W];
+        float sums[W], values[W];
+        double near[W] = {}, size[W] = {};
+        for (int v = 0; v < W; ++v) {
+            int32_t lanes[W];
+            totals[v] = 0;
+            for (int j = 0; j < W; ++j) {
+                lanes[j] = static_cast<int32_t>(random_bits()) / W, totals[v] += lanes[j];
+                values[j] = static_cast<float>(static_cast<int32_t>(random_bits())) / 3;
+                near[v] += values[j], size[v] += values[j] < 0 ? -values[j] : values[j];
+            }
+            many[v] = simd::iload(lanes), floats[v] = simd::load(values);
+        }
+        expect_lanes("isum_each", i, simd::isum_each(many), totals);
+        simd::store(sums, simd::sum_each(floats));
+        for (int v = 0; v < W; ++v) expect_near("sum_each", i, sums[v], near[v], size[v] * W / 16777216);
+    }
+    for (int n = 1; n <= 4 * W; ++n) {
+        char* p = static_cast<char*>(guarded(0, static_cast<size_t>(n)));
+        char want[4 * W] = {};
+        for (int j = 0; j < n; ++j) want[j] = p[j] = static_cast<char>(random_bits() | 1);
+        expect_bytes("iload_n", n, simd::iload_n(static_cast<const char*>(p), n), want);
     }
 }
 

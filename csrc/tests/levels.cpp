@@ -9,7 +9,11 @@
 namespace fec {
 namespace test {
 
+void check_bag();
+void check_coded();
+void check_maxsim();
 void check_pool();
+void check_range();
 void check_search();
 void check_topk();
 void check_vectors();
@@ -59,7 +63,11 @@ int main(int count, char** names) {
         level.vocabulary();
         fec::test::check_search();
         fec::test::check_pool();
+        fec::test::check_coded();
+        fec::test::check_bag();
         fec::test::check_topk();
+        fec::test::check_range();
+        fec::test::check_maxsim();
         fec::test::check_vectors();
         ok &= fec::test::report(name);
     }

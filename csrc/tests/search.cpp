@@ -150,20 +150,80 @@ void check_code_tiles(const SearchKernels& kernels, const Operand& x) {
             }
         }
     }
-    std::vector<int16_t> q(static_cast<size_t>((dim + 63) / 64 * 64 + 64));
-    std::vector<int32_t> dots(static_cast<size_t>(n));
-    for (int64_t d = 0; d < dim; ++d) q[static_cast<size_t>(d)] = static_cast<int16_t>(random_in(-128, 255));
-    kernels.code_dot_rows(q.data(), x.rows, ids.data(), 0, n, dots.data());
     for (int64_t i = 0; i < n; ++i) {
-        int64_t sum = 0, square = 0, dot = 0;
+        int64_t sum = 0, square = 0;
         for (int64_t d = 0; d < dim; ++d) {
             const auto code = static_cast<int64_t>(x.code(ids[static_cast<size_t>(i)])[d]);
-            sum += code - shift, square += code * code, dot += code * q[static_cast<size_t>(d)];
+            sum += code - shift, square += code * code;
         }
         const auto at = static_cast<size_t>(i);
         if (kernels.code_unsigned_panel) expect("code_sums", dim, static_cast<uint32_t>(sums[at]), static_cast<uint32_t>(sum));
         expect("code_squares", dim, static_cast<uint32_t>(squares[at]), static_cast<uint32_t>(square));
-        expect("code_dot_rows", dim, static_cast<uint32_t>(dots[at]), static_cast<uint32_t>(dot));
+    }
+}
+
+// Bits as the codes a level's tiles take: +-1 in the order of `scan_position`, zero behind the last byte's bits.
+void check_signs(const SearchKernels& kernels, const Operand& x) {
+    const int64_t dim = x.rows.dim, n = x.rows.n, size = 4 / kernels.code_group, ld = (dim * size + 63) / 64 * 64 + 64;
+    Rows whole_bytes = x.rows;
+    whole_bytes.dim = (dim + 7) / 8 * 8;
+    auto* codes = static_cast<char*>(guarded(3, static_cast<size_t>(ld * n)));
+    std::memset(codes, 0x5A, static_cast<size_t>(ld * n));
+    const std::vector<int64_t> ids = scattered(n);
+    kernels.code_rows(whole_bytes, ids.data(), 0, n, codes, ld);
+    for (int64_t i = 0; i < n; ++i) {
+        const auto code = [&](int64_t at) {
+            int16_t word = 0;
+            std::memcpy(&word, codes + i * ld + at * size, static_cast<size_t>(size));
+            return size == 1 ? static_cast<int8_t>(word) : word;
+        };
+        for (int64_t d = 0; d < dim; ++d) expect_same("signs", dim, code(scan_position(d)), x.code(ids[static_cast<size_t>(i)])[d]);
+        for (int64_t at = whole_bytes.dim; at < ld / size; ++at) expect_same("behind signs", dim, code(at), 0);
+    }
+}
+
+// One query of codes against rows of bytes, nibbles or bits walked one by one, in each layout the kernels take it in.
+void check_code_walks(const SearchKernels& kernels, const Operand& x) {
+    const int64_t dim = x.rows.dim, n = x.rows.n, padded = (dim + 63) / 64 * 64 + 64;
+    const bool bytes = x.rows.kind == Kind::i8 || x.rows.kind == Kind::u8;
+    const std::vector<int64_t> ids = scattered(n);
+    std::vector<int16_t> words(static_cast<size_t>(padded));
+    std::vector<int8_t> whole(static_cast<size_t>(padded)), even(whole), odd(whole);
+    for (int64_t d = 0; d < dim; ++d) {
+        const auto code = static_cast<int16_t>(bytes ? random_in(-128, 255) : random_in(-127, 127));
+        words[static_cast<size_t>(d)] = code;
+        whole[static_cast<size_t>(scan_position(d))] = static_cast<int8_t>(code);
+        (d % 2 ? odd : even)[static_cast<size_t>(d / 2)] = static_cast<int8_t>(code);
+    }
+    std::vector<int32_t> dots(static_cast<size_t>(n));
+    for (const int64_t* listed : {ids.data(), static_cast<const int64_t*>(nullptr)}) {
+        if (x.rows.kind == Kind::i4)
+            kernels.nibble_dot_rows(even.data(), odd.data(), x.rows, listed, 0, n, dots.data());
+        else if (x.rows.kind == Kind::bits)
+            kernels.sign_dot_rows(whole.data(), x.rows, listed, 0, n, dots.data());
+        else
+            kernels.code_dot_rows(words.data(), x.rows, listed, 0, n, dots.data());
+        for (int64_t i = 0; i < n; ++i) {
+            const double* row = x.code(listed ? listed[i] : i);
+            int64_t want = 0;
+            for (int64_t d = 0; d < dim; ++d) want += static_cast<int64_t>(row[d]) * words[static_cast<size_t>(d)];
+            expect("dots of codes", dim, static_cast<uint32_t>(dots[static_cast<size_t>(i)]), static_cast<uint32_t>(want));
+        }
+    }
+}
+
+// The largest of n numbers of which some are NaN, the last one before a guard page.
+void check_largest(const SearchKernels& kernels) {
+    for (int64_t n = 0; n <= 70; ++n) {
+        for (int time = 0; time < 8; ++time) {
+            auto* x = static_cast<float*>(guarded(0, static_cast<size_t>(n) * 4));
+            float want = 0;
+            for (int64_t i = 0; i < n; ++i) {
+                x[i] = random_in(0, 3) ? static_cast<float>(random_in(time ? -1000 : -9, time ? 1000 : -1)) / 7 : NAN;
+                if (x[i] > want) want = x[i];
+            }
+            expect_same("largest", n, kernels.largest(x, n), want);
+        }
     }
 }
 
@@ -200,18 +260,19 @@ void check_filter(const SearchKernels& kernels, Filter filter, FilterRows filter
         const int vectors = time % 2 ? 1 : kernels.tile_vectors;
         const int64_t lanes = static_cast<int64_t>(vectors) * kernels.width, n = 1 + time % 19;
         std::vector<Raw> raw(static_cast<size_t>(n * lanes));
-        std::vector<float> scale(static_cast<size_t>(n)), bias(scale), threshold(static_cast<size_t>(lanes));
+        std::vector<float> scale(static_cast<size_t>(n)), bias(scale), threshold(static_cast<size_t>(lanes)), factor(threshold);
         for (Raw& v : raw) v = static_cast<Raw>(random_in(-100, 100));
         for (float& v : scale) v = random_in(0, 5) ? static_cast<float>(random_in(-8, 8)) / 7 : NAN;
         for (float& v : bias) v = static_cast<float>(random_in(-50, 50)) / 3;
         for (float& v : threshold) v = static_cast<float>(random_in(-50, 50));
+        for (float& v : factor) v = random_in(0, 1) ? 0.5f : 2.0f;  // products exact, so that fused or not is one
         std::vector<Hit> hits(static_cast<size_t>(n * lanes));
         const auto compare = [&](int64_t count, int64_t rows, int64_t width, auto value, auto limit) {
             int64_t next = 0;
             for (int64_t r = 0; r < rows; ++r)
                 for (int64_t lane = 0; lane < width; ++lane) {
-                    const float estimate =
-                        static_cast<float>(value(r, lane)) * scale[static_cast<size_t>(r)] + bias[static_cast<size_t>(r)];
+                    const float estimate = std::fmaf(bias[static_cast<size_t>(r)], factor[static_cast<size_t>(lane)],
+                                                     static_cast<float>(value(r, lane)) * scale[static_cast<size_t>(r)]);
                     if (estimate < limit(lane)) continue;
                     const Hit hit = next < count ? hits[static_cast<size_t>(next)] : Hit{0, -1, -1};
                     expect("filter row", time, static_cast<uint64_t>(hit.row), static_cast<uint64_t>(r));
@@ -222,11 +283,11 @@ void check_filter(const SearchKernels& kernels, Filter filter, FilterRows filter
             expect("filter count", time, static_cast<uint64_t>(count), static_cast<uint64_t>(next));
         };
         compare(
-            filter(raw.data(), vectors, n, scale.data(), bias.data(), threshold.data(), hits.data()), n, lanes,
+            filter(raw.data(), vectors, n, scale.data(), bias.data(), factor.data(), threshold.data(), hits.data()), n, lanes,
             [&](int64_t r, int64_t lane) { return raw[static_cast<size_t>(r * lanes + lane)]; },
             [&](int64_t lane) { return threshold[static_cast<size_t>(lane)]; });
         compare(
-            filter_rows(raw.data(), n, scale.data(), bias.data(), threshold[0], hits.data()), n, 1,
+            filter_rows(raw.data(), n, scale.data(), bias.data(), factor[0], threshold[0], hits.data()), n, 1,
             [&](int64_t r, int64_t) { return raw[static_cast<size_t>(r)]; }, [&](int64_t) { return threshold[0]; });
     }
 }
@@ -244,6 +305,8 @@ void check_search() {
             check_canonical(kernels, x, q);
             check_widen_rows(kernels, x);
             if (coded) check_code_tiles(kernels, x);
+            if (coded || kind == Kind::bits) check_code_walks(kernels, x);
+            if (kind == Kind::bits) check_signs(kernels, x);
             if (kind == Kind::f32) check_float_tiles(kernels, x);
             if (kind <= Kind::u8) check_dot_rows(kernels, x);
             if (kind == Kind::bits) check_bit_tiles(kernels, x);
@@ -254,6 +317,7 @@ void check_search() {
             }
         }
     }
+    check_largest(kernels);
     check_filter<float>(kernels, kernels.filter, kernels.filter_rows);
     check_filter<int32_t>(kernels, kernels.filter_codes, kernels.filter_code_rows);
 }

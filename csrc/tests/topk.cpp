@@ -1,11 +1,7 @@
-// The whole search on the level in use – scan, certify, rescore, threads – against every row's canonical score, sorted.
-#include <algorithm>
-#include <cmath>
-#include <cstring>
-
-#include "../cpu/dispatch.h"
-#include "../cpu/scorer.h"
-#include "operand.h"
+// The whole search on the level in use – scan, certify, rescore, threads – against every row's canonical score, sorted:
+// by the rows themselves, and by codes of them.
+#include "../cpu/coded.h"
+#include "scores.h"
 
 namespace fec {
 namespace test {
@@ -14,78 +10,68 @@ void check_topk();
 
 namespace {
 
-int64_t count_bits(const double* a, const double* b, int64_t dim, bool either) {
-    int64_t count = 0;
-    for (int64_t d = 0; d < dim; ++d) count += either ? a[d] > 0 || b[d] > 0 : a[d] != b[d];
-    return count;
-}
+constexpr Metric float_metrics[] = {Metric::cosine, Metric::ip, Metric::l2, Metric::sqeuclidean};
 
-// The score of a pair by its definition.
-double plain_score(const Operand& q, int64_t i, const Operand& x, int64_t j, Metric metric, Form form) {
-    const int64_t dim = q.rows.dim;
-    const double *a = q.value(i), *b = x.value(j), sa = q.scale_of(i), sb = x.scale_of(j);
-    const auto sum = [&](const double* u, const double* v) { return canonical_sum(dim, [&](int64_t d) { return u[d] * v[d]; }); };
-    if (form == Form::bits) {
-        const auto differ = static_cast<double>(count_bits(a, b, dim, false)), either = static_cast<double>(count_bits(a, b, dim, true));
-        return metric == Metric::hamming ? differ : either == 0 ? 0.0 : canonical_float(differ / either);
-    }
-    double score = 0;
-    if (metric == Metric::ip) {
-        score = sum(a, b) * (sa * sb);
-    } else if (metric == Metric::cosine) {
-        const double norms = std::sqrt(sum(a, a)) * std::sqrt(sum(b, b));
-        score = norms == 0 ? sum(a, b) : sum(a, b) / norms;
-    } else {
-        score = canonical_sum(dim, [&](int64_t d) { return (sa * a[d] - sb * b[d]) * (sa * a[d] - sb * b[d]); });
-        if (metric == Metric::l2) score = std::sqrt(score);
-    }
-    return form == Form::ints && (metric == Metric::ip || metric == Metric::sqeuclidean) ? score : canonical_float(score);
-}
-
-void check_pair(const Operand& q, const Operand& x, Metric metric, Form form) {
-    const Pair pair = {q.rows, x.rows, metric, form};
+void check_found(const Pair& pair, const std::vector<Coded>& scans, const std::vector<std::vector<Ranked>>& sorted) {
     const bool integers = pair.integer_scores();
-    std::vector<std::vector<Ranked>> sorted;
-    for (int64_t i = 0; i < q.rows.n; ++i) {
-        std::vector<Ranked> all;
-        for (int64_t j = 0; j < x.rows.n; ++j) all.push_back({plain_score(q, i, x, j, metric, form), j});
-        std::sort(all.begin(), all.end(), Better{pair.similarity()});
-        sorted.push_back(all);
-    }
-    for (const int64_t k : {int64_t{1}, int64_t{7}, int64_t{60}}) {
-        for (const int threads : {1, 3}) {
-            std::vector<float> floats(static_cast<size_t>(q.rows.n * k));
-            std::vector<int32_t> whole(floats.size());
-            std::vector<int64_t> indices(floats.size());
-            void* scores = integers ? static_cast<void*>(whole.data()) : floats.data();
-            topk(pair, k, {nullptr, 0, false, nullptr, 0}, threads, nullptr, scores, indices.data());
-            for (size_t at = 0; at < indices.size(); ++at) {
-                const Ranked& want = sorted[at / static_cast<size_t>(k)][at % static_cast<size_t>(k)];
-                expect("topk index", k, static_cast<uint64_t>(indices[at]), static_cast<uint64_t>(want.row));
-                expect_same("topk score", k, integers ? whole[at] : static_cast<double>(floats[at]), want.score);
-            }
+    constexpr struct {
+        int64_t k;
+        int threads;
+    } runs[] = {{1, 3}, {7, 1}, {60, 3}};
+    for (const auto& [k, threads] : runs) {
+        std::vector<float> floats(static_cast<size_t>(pair.q.n * k));
+        std::vector<int32_t> whole(floats.size());
+        std::vector<int64_t> indices(floats.size());
+        void* scores = integers ? static_cast<void*>(whole.data()) : floats.data();
+        SearchStats stats;
+        topk(pair, scans.data(), static_cast<int>(scans.size()), k, {nullptr, 0, false, nullptr, 0}, threads, nullptr, scores,
+             indices.data(), stats);
+        for (size_t at = 0; at < indices.size(); ++at) {
+            const Ranked& want = sorted[at / static_cast<size_t>(k)][at % static_cast<size_t>(k)];
+            expect("topk index", k, static_cast<uint64_t>(indices[at]), static_cast<uint64_t>(want.row));
+            expect_same("topk score", k, integers ? whole[at] : static_cast<double>(floats[at]), want.score);
         }
     }
 }
 
-// Rows that tie, and rows that hold a NaN or an infinity.
-void trouble(const Operand& x) {
-    char* data = const_cast<char*>(x.rows.data);
-    auto& values = const_cast<std::vector<double>&>(x.values);
-    const int64_t dim = x.rows.dim, bytes = dim * 4;
-    const auto copy = [&](int64_t from, int64_t to) {
-        std::memcpy(data + to * x.rows.stride, data + from * x.rows.stride, static_cast<size_t>(bytes));
-        std::copy_n(values.begin() + from * dim, dim, values.begin() + to * dim);
-    };
-    const auto set = [&](int64_t row, float v) {
-        std::memcpy(data + row * x.rows.stride, &v, 4);
-        values[static_cast<size_t>(row * dim)] = static_cast<double>(v);
-    };
-    for (int64_t i = 0; i < 12; ++i) copy(i, 100 + i);
-    set(5, NAN);
-    set(17, INFINITY);
-    set(18, 1e-40f);
-    set(19, 3e38f);
+void check_pair(const Operand& q, const Operand& x, Metric metric, Form form) {
+    const Pair pair = {q.rows, x.rows, metric, form};
+    check_found(pair, {}, plain_rankings(q, x, pair));
+}
+
+// Codes of x as a corpus carries them, each row's last byte before the next one's first, the last one at a guard page.
+struct Codes {
+    std::vector<float> scale, error, norm, bias, center;
+    Coded coded;
+
+    Codes(const Operand& x, Metric metric, bool nibbles, int slot) {
+        const int64_t n = x.rows.n, dim = x.rows.dim, bytes = nibbles ? (dim + 1) / 2 : dim;
+        for (std::vector<float>* each : {&scale, &error, &norm, &bias}) each->resize(static_cast<size_t>(n));
+        center.resize(static_cast<size_t>(dim));
+        const bool distance = metric == Metric::l2 || metric == Metric::sqeuclidean;
+        auto* data = static_cast<char*>(guarded(slot, static_cast<size_t>(n * bytes)));
+        float* biases = distance ? bias.data() : nullptr;
+        code_center(x.rows, metric, center.data());
+        encode(x.rows, metric, 2, nullptr, {data, bytes, nibbles, scale.data(), error.data(), norm.data(), biases, center.data()});
+        coded = {{data, n, dim, bytes, nibbles ? Kind::i4 : Kind::i8, scale.data(), nullptr, 0},
+                 error.data(),
+                 norm.data(),
+                 biases,
+                 center.data()};
+    }
+    Codes(const Codes&) = delete;
+    Codes& operator=(const Codes&) = delete;
+};
+
+void check_coded(const Operand& q, const Operand& x) {
+    for (const Metric metric : float_metrics) {
+        const Pair pair = {q.rows, x.rows, metric, Form::floats};
+        const std::vector<std::vector<Ranked>> sorted = plain_rankings(q, x, pair);
+        const Codes nibbles(x, metric, true, 4), bytes(x, metric, false, 5);
+        check_found(pair, {nibbles.coded}, sorted);
+        check_found(pair, {bytes.coded}, sorted);
+        check_found(pair, {nibbles.coded, bytes.coded}, sorted);
+    }
 }
 
 }  // namespace
@@ -95,7 +81,8 @@ void check_topk() {
     for (const int64_t queries : {1, 6, 37}) {
         for (const int64_t dim : {7, 131}) {
             const Operand q(Kind::f32, queries, dim, 1);
-            for (const Metric metric : {Metric::cosine, Metric::ip, Metric::l2, Metric::sqeuclidean}) {
+            for (const Metric metric : float_metrics) {
+                if (metric == Metric::sqeuclidean && queries == 37) continue;  // l2 but for the root
                 for (const Kind kind : {Kind::f32, Kind::f16, Kind::bf16, Kind::f64, Kind::i8, Kind::i4}) {
                     const Operand x(kind, n, dim, 2, kind == Kind::i8 || kind == Kind::i4);
                     if (kind == Kind::f32) trouble(x);
@@ -110,8 +97,24 @@ void check_topk() {
             }
             const Operand a(Kind::bits, queries, dim, 3), b(Kind::bits, n, dim, 2, false, false, 0x80);
             for (const Metric metric : {Metric::hamming, Metric::jaccard}) check_pair(a, b, metric, Form::bits);
+            for (const Metric metric : {Metric::cosine, Metric::ip}) check_pair(q, b, metric, Form::floats);
         }
     }
+    // Just enough work that rows are scanned at all; one and two queries walk them, more share panels.
+    constexpr struct {
+        int64_t queries, dim;
+    } shapes[] = {{1, 403}, {2, 201}, {5, 67}, {37, 31}};
+    for (const auto& shape : shapes) {
+        const Operand q(Kind::f32, shape.queries, shape.dim, 1), x(Kind::f32, n, shape.dim, 2);
+        trouble(x);
+        check_coded(q, x);
+        for (const Kind kind : {Kind::i8, Kind::i4, Kind::bits}) {
+            const Operand codes(kind, n, shape.dim, 2, kind != Kind::bits);
+            for (const Metric metric : {Metric::cosine, Metric::ip}) check_pair(q, codes, metric, Form::floats);
+        }
+    }
+    const Operand q(Kind::f32, 3, 131, 1), half(Kind::f16, n, 131, 2);
+    check_coded(q, half);
 }
 
 }  // namespace test

@@ -180,6 +180,7 @@ void FEC_CHECK() {
     check_float64();
     check_lanes();
     check_dots();
+    check_taken_apart();
     check_widen16<int8_t>("widen16 int8");
     check_widen16<uint8_t>("widen16 uint8");
 }

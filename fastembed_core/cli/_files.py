@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import struct
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from ..codes import Codes
+from ..files import replacing as replacing
 
 
 def load_array(path: Path, name: str) -> np.ndarray:
@@ -67,24 +66,6 @@ def _map_member(path: Path, archive: zipfile.ZipFile, key: str) -> np.ndarray:
         if np.prod(shape) == 0:
             return np.empty(shape, dtype)
         return np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that becomes `path` when the block ends well and leaves nothing behind when it does not."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with aside.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError as error:
-        if error.filename == str(aside):  # name the file the user asked for
-            error.filename = str(path)
-        raise
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def save_arrays(path: Path, **arrays: Any) -> None:

@@ -14,6 +14,8 @@ import numpy as np
 
 from .. import metrics, threads
 from ..codes import BIT_PRECISIONS, PRECISIONS, Codes
+from ..corpus import Corpus
+from ..corpus_file import is_corpus
 from ..dispatch import BUILT_IN, use_backend
 from ..ops.quantize import quantize
 from ..ops.rescore import rescore
@@ -33,6 +35,7 @@ examples:
 Answers are exact for the vectors as stored: ranked by the canonical score, ties by the lowest row number.
 JSON lines hold {"query": row, "indices": [...], "scores": [...]}; places no row fills are left out, and a score that is
 no finite number is null. An .npz holds `scores` and `indices`, both (queries, k), -1 where no row fills a place.
+A file that `Corpus.save` wrote has its own precision and metric, and its ids stand for rows in every answer.
 """
 
 
@@ -45,7 +48,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("queries", type=Path, help="(Q, D) array in a .npy file, or codes in a .npz file")
-    parser.add_argument("corpus", type=Path, help="(N, D) array in a .npy file, or codes in a .npz file")
+    parser.add_argument("corpus", type=Path, help="(N, D) array in a .npy file, codes in a .npz file, or a saved Corpus")
     parser.add_argument("--k", "-k", type=int, default=10, help="answers per query (default 10)")
     parser.add_argument("--metric", help=f"one of {', '.join(metrics.METRICS)} (default cosine; for codes it must be said)")
     parser.add_argument(
@@ -87,7 +90,7 @@ class Task(NamedTuple):
 
     queries: np.ndarray | Codes
     coded_queries: np.ndarray | Codes
-    corpus: np.ndarray | Codes
+    corpus: np.ndarray | Codes | Corpus
     metric: str | None
     k: int
     mask: np.ndarray | None
@@ -99,15 +102,19 @@ class Task(NamedTuple):
 def prepare(arguments: argparse.Namespace) -> Task:
     """The files of a command line, checked and coded as `--precision` says."""
     queries = _files.load_vectors(arguments.queries, "queries")
-    corpus = _files.load_vectors(arguments.corpus, "corpus")
     metric = None if arguments.metric is None else metrics.canonical_name(arguments.metric)
-    corpus = _coded_corpus(corpus, arguments.precision)
+    corpus: np.ndarray | Codes | Corpus
+    if is_corpus(arguments.corpus):
+        corpus = _saved_corpus(arguments, metric)
+        metric = corpus.metric
+    else:
+        corpus = _coded_corpus(_files.load_vectors(arguments.corpus, "corpus"), arguments.precision)
     coded_queries = queries
     if isinstance(corpus, Codes) and corpus.precision in BIT_PRECISIONS and metric in metrics.BIT_METRICS and _is_float(queries):
         coded_queries = quantize(queries, corpus.precision)
     mask = None if arguments.mask is None else _files.load_array(arguments.mask, "mask")
     rows = None if arguments.rescore is None else _files.load_array(arguments.rescore, "--rescore")
-    if rows is not None and rows.shape != corpus.shape:
+    if rows is not None and not isinstance(corpus, Corpus) and rows.shape != corpus.shape:
         raise ValueError(f"--rescore: got rows of shape {rows.shape}, expected {corpus.shape} as the corpus")
     if rows is None and arguments.candidates is not None:
         raise ValueError("--candidates: got a number without --rescore, expected the float rows to re-rank them by")
@@ -115,6 +122,17 @@ def prepare(arguments: argparse.Namespace) -> Task:
     if rows is not None and candidates < arguments.k:
         raise ValueError(f"--candidates: got {candidates}, expected at least k = {arguments.k}")
     return Task(queries, coded_queries, corpus, metric, arguments.k, mask, arguments.exclude_self, rows, candidates)
+
+
+def _saved_corpus(arguments: argparse.Namespace, metric: str | None) -> Corpus:
+    """A corpus that `Corpus.save` wrote; its precision and metric are what they are."""
+    for name in ("precision", "rescore"):
+        if getattr(arguments, name) is not None:
+            raise ValueError(f"--{name}: got {getattr(arguments, name)} for a saved corpus, expected none")
+    corpus = Corpus.load(arguments.corpus)
+    if metric not in (None, corpus.metric):
+        raise ValueError(f"--metric: got {metric} for a corpus of {corpus.metric}, expected that or none")
+    return corpus
 
 
 def _is_float(vectors: np.ndarray | Codes) -> bool:
@@ -139,14 +157,15 @@ def answers(task: Task) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         for lo in range(0, max(total, 1), QUERIES_PER_CALL):
             hi = min(lo + QUERIES_PER_CALL, total)
             own = np.arange(lo, hi)
-            scores, indices = topk(
-                task.coded_queries[lo:hi],
-                task.corpus,
-                task.k if task.rows is None else task.candidates,
-                metric=task.metric,
-                mask=task.mask[lo:hi] if task.mask is not None and task.mask.ndim == 2 else task.mask,
-                exclude=np.where(own < n, own, -1) if task.exclude_self else None,
-            )
+            k = task.k if task.rows is None else task.candidates
+            mask = task.mask[lo:hi] if task.mask is not None and task.mask.ndim == 2 else task.mask
+            exclude = np.where(own < n, own, -1) if task.exclude_self else None
+            if isinstance(task.corpus, Corpus):
+                if exclude is not None and n:
+                    exclude = np.where(exclude < 0, -1, task.corpus.ids[exclude])
+                scores, indices = task.corpus.search(task.queries[lo:hi], k, mask=mask, exclude=exclude)
+            else:
+                scores, indices = topk(task.coded_queries[lo:hi], task.corpus, k, metric=task.metric, mask=mask, exclude=exclude)
             if task.rows is not None:
                 scores, indices = rescore(task.queries[lo:hi], task.rows, indices, task.k, metric=exact)
             yield lo, scores, indices

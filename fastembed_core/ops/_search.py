@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays import Origin, Rows, is_torch, rows_of
+from ..arrays import NUMPY, Origin, Rows, is_torch, rows_of
 from ..codes import dtype_name
 from ..metrics import canonical_name
 from .scores import Score, default_metric, score_of
@@ -82,6 +82,8 @@ def outputs_of(out: Any, p: Pair, specs: tuple[tuple[tuple[int, ...], np.dtype],
 def deliver(result: Any, out: Any | None, origin: Origin) -> Any:
     """One result array in the caller's kind, or copied into the caller's `out` array."""
     if out is None:
+        if origin is NUMPY and type(result) is np.ndarray:
+            return result
         return origin.give(result if origin.namespace == "torch" or not is_torch(result) else result.numpy())
     if is_torch(out):
         import torch

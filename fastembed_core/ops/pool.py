@@ -145,7 +145,7 @@ def pool(
     operands = (states.data, states.weights, recipe.query)
     grad = any(x is not None and tracked(x) for x in operands)
     if grad:
-        _check_differentiable(precision, out)
+        check_differentiable(precision, out)
         origin = origin if tracked(states.data) else Origin("torch", origin.device)
     code = precision in PRECISIONS
     shape = (states.n, code_width(precision, recipe.dim) if code else recipe.dim)
@@ -178,7 +178,7 @@ def _on_host(states: Tokens, recipe: Recipe, result: np.ndarray, scale: np.ndarr
         result[...] = written
 
 
-def _check_differentiable(precision: str, out: Any) -> None:
+def check_differentiable(precision: str, out: Any) -> None:
     if precision not in FLOAT_PRECISIONS:
         raise TypeError(f"precision: got {precision!r} for an input that requires grad, expected float32 or float16; use torch.no_grad()")
     if out is not None:
@@ -200,7 +200,7 @@ def _tokens_of(tokens: Any, mask: Any, cu_seqlens: Any, token_weights: Any, mode
     if token_weights is not None:
         if mode not in SUMS:
             raise ValueError(f"token_weights: got an array for mode {mode!r}, expected None, or one of {', '.join(sorted(SUMS))}")
-        weights = _floats_beside(token_weights, "token_weights", origin)
+        weights = floats_beside(token_weights, "token_weights", origin)
         if tuple(weights.shape) != shape[:-1]:
             raise ValueError(f"token_weights: got shape {tuple(weights.shape)}, expected {shape[:-1]}, tokens without their last axis")
     return Tokens(data, kind, valid, weights, offsets), origin
@@ -218,11 +218,11 @@ def _offsets_of(cu_seqlens: Any, total: int) -> np.ndarray:
     return offsets
 
 
-def _beside(x: Any, name: str, origin: Origin) -> tuple[Any, str]:
+def _beside(x: Any, name: str, origin: Origin, beside: str = "tokens") -> tuple[Any, str]:
     """A side array on the tokens' device or on the host."""
     data, dtype, place = intake(x, name)
     if place.device not in ("cpu", origin.device):
-        raise ValueError(f"{name}: got an array on {place.device}, expected {origin.device} as tokens")
+        raise ValueError(f"{name}: got an array on {place.device}, expected {origin.device} as {beside}")
     return data, dtype
 
 
@@ -245,9 +245,9 @@ def _mask_of(mask: Any, shape: tuple[int, ...], origin: Origin) -> Any:
     return np.ascontiguousarray(valid)
 
 
-def _floats_beside(x: Any, name: str, origin: Origin) -> Any:
-    """A side array as float32, densely on the host, or a tensor on the tokens' device or with a gradient."""
-    _beside(x, name, origin)
+def floats_beside(x: Any, name: str, origin: Origin, beside: str = "tokens") -> Any:
+    """A side array as float32, densely on the host, or a tensor on the device of what it lies beside or with a gradient."""
+    _beside(x, name, origin, beside)
     data, kind, _ = floats_of(x, name)
     return np.ascontiguousarray(float32_of(data, kind)) if isinstance(data, np.ndarray) else data.float()
 
@@ -275,13 +275,13 @@ def _recipe_of(
     dim = dim_of(truncate_dim, dim)
     if precision not in FLOAT_PRECISIONS and precision not in PRECISIONS:
         raise ValueError(f"precision: got {precision!r}, expected one of {', '.join((*FLOAT_PRECISIONS, *PRECISIONS))}")
-    return Recipe(mode, queries, factor, dim, bool(normalize), precision, _limits_of(ranges, dim, precision))
+    return Recipe(mode, queries, factor, dim, bool(normalize), precision, limits_of(ranges, dim, precision))
 
 
 def _queries_of(query: Any, dim: int, origin: Origin) -> Any:
     if query is None:
         raise ValueError(f"query: got None for mode 'attention', expected ({dim},), (H, {dim}), or one slice of it a head")
-    data = _floats_beside(query, "query", origin)
+    data = floats_beside(query, "query", origin)
     data = data.reshape(1, -1) if data.ndim == 1 else data
     if data.ndim != 2 or data.shape[0] == 0 or (data.shape[1] != dim and data.shape[0] * data.shape[1] != dim):
         raise ValueError(f"query: got shape {tuple(data.shape)}, expected ({dim},), (H, {dim}), or (H, {dim} // H)")
@@ -298,7 +298,7 @@ def _scale_of(scale: Any) -> float:
     return value
 
 
-def _limits_of(ranges: Any, dim: int, precision: str) -> np.ndarray | None:
+def limits_of(ranges: Any, dim: int, precision: str) -> np.ndarray | None:
     if precision not in DIM_PRECISIONS:
         if ranges is not None:
             raise ValueError(f"ranges: got an array for precision {precision!r}, which has none")

@@ -46,6 +46,9 @@ class Score:
         return -np.inf if self.similarity else np.inf
 
 
+_FLOATS = {metric: Score(metric, "float", np.dtype(np.float32)) for metric in metrics.METRICS if metric not in metrics.BIT_METRICS}
+
+
 def default_metric(*operands: Rows) -> str:
     """Cosine, where all operands are floats; integers and codes have no default."""
     for rows in operands:
@@ -58,6 +61,8 @@ def score_of(q: Rows, x: Rows, metric: str, names: tuple[str, str] = ("queries",
     """The Score of a pair of operands, or one sentence saying why they have none."""
     if q.dim != x.dim:
         raise ValueError(f"{names[1]}: got dimension {x.dim}, expected {q.dim} as in {names[0]}")
+    if metric in _FLOATS and q.is_float and x.is_float:
+        return _FLOATS[metric]
     form = _form(q, x)
     if form is None:
         raise TypeError(

@@ -148,9 +148,36 @@ inline int isum(I v) {
     s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4E));
     return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xB1)));
 }
+// Lane i: the sum of v[i]'s lanes.
+inline I isum_each(const I* v) {
+    const I a = _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
+    const I b = _mm256_hadd_epi32(_mm256_hadd_epi32(v[4], v[5]), _mm256_hadd_epi32(v[6], v[7]));
+    return _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
+}
+inline F sum_each(const F* v) {
+    const F a = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
+    const F b = _mm256_hadd_ps(_mm256_hadd_ps(v[4], v[5]), _mm256_hadd_ps(v[6], v[7]));
+    return _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+}
+inline I iand(I a, I b) { return _mm256_and_si256(a, b); }
+// Byte i: yes where bit i of the word is set, else no.
+inline I choose(uint64_t bits, int8_t yes, int8_t no) {
+    const I each = _mm256_set_epi64x(0x0303030303030303, 0x0202020202020202, 0x0101010101010101, 0),
+            bit = _mm256_set1_epi64x(0x8040201008040201);
+    const I own = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(bits)), each), bit);
+    return _mm256_blendv_epi8(_mm256_set1_epi8(no), _mm256_set1_epi8(yes), _mm256_cmpeq_epi8(own, bit));
+}
 inline I widen16(const int8_t* p) { return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 inline I widen16(const uint8_t* p) { return _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 inline I madd16(I acc, I a, I b) { return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b)); }
+// The low and high nibbles of each byte; and 2W bytes in 16 bits each, as widen16 gives them, to their nibbles in order, less 8.
+inline I low_nibbles(I v) { return _mm256_and_si256(v, _mm256_set1_epi8(15)); }
+inline I high_nibbles(I v) { return _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15)); }
+inline I signed_nibbles(I v) {
+    const I both =
+        _mm256_or_si256(_mm256_and_si256(v, _mm256_set1_epi16(0x0F)), _mm256_and_si256(_mm256_slli_epi16(v, 4), _mm256_set1_epi16(0x0F00)));
+    return _mm256_sub_epi8(both, _mm256_set1_epi8(8));
+}
 inline void istore(void* p, I v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
 
 constexpr bool dot_unsigned_panel = false;
@@ -187,7 +214,7 @@ inline I broadcast32(const void* p) {
     __builtin_memcpy(&v, p, 4);
     return _mm256_set1_epi32(v);
 }
-inline void prefetch(const void* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
+inline __attribute__((always_inline)) void prefetch(const void* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
 
 }  // namespace simd
 }  // namespace

@@ -136,11 +136,42 @@ inline I magnitude(F v) { return _mm512_castps_si512(abs(v)); }  // orders as |v
 inline I imax(I a, I b) { return _mm512_max_epi32(a, b); }
 inline int imax_of(I v) { return _mm512_reduce_max_epi32(v); }
 inline int isum(I v) { return _mm512_reduce_add_epi32(v); }
+// Lane i: the sum of v[i]'s lanes. Halves of two vectors are added side by side, then quarters, then neighbours of four.
+template <class Add>
+inline I sum_lanes(const I* v, Add add) {
+    const auto fold = [&](I a, I b) { return add(_mm512_shuffle_i64x2(a, b, 0x44), _mm512_shuffle_i64x2(a, b, 0xEE)); };
+    I quarters[4];
+    for (int i = 0; i < 4; ++i) {  // quarter j of quarters[i]: what is left of v[4 j + i]
+        const I a = fold(v[i], v[4 + i]), b = fold(v[8 + i], v[12 + i]);
+        quarters[i] = add(_mm512_shuffle_i64x2(a, b, 0x88), _mm512_shuffle_i64x2(a, b, 0xDD));
+    }
+    const auto pair = [&](I a, I b) { return add(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b)); };
+    const I low = pair(quarters[0], quarters[1]), high = pair(quarters[2], quarters[3]);
+    return add(_mm512_unpacklo_epi64(low, high), _mm512_unpackhi_epi64(low, high));
+}
+inline I isum_each(const I* v) { return sum_lanes(v, iadd); }
+inline F sum_each(const F* v) {
+    const auto add_floats = [](I a, I b) { return _mm512_castps_si512(add(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b))); };
+    return _mm512_castsi512_ps(sum_lanes(reinterpret_cast<const I*>(v), add_floats));
+}
+inline I iand(I a, I b) { return _mm512_and_si512(a, b); }
+// Byte i: yes where bit i of the word is set, else no.
+inline I choose(uint64_t bits, int8_t yes, int8_t no) { return _mm512_mask_blend_epi8(bits, _mm512_set1_epi8(no), _mm512_set1_epi8(yes)); }
+// The first 1 to 64 bytes. Of char, as its callers have it: for a void* overload resolution would prefer the template of common.h.
+inline I iload_n(const char* p, int64_t bytes) { return _mm512_maskz_loadu_epi8(~uint64_t{0} >> (64 - bytes), p); }
 
 // 2W bytes widened to 16 bits, and the sum of products of neighbours: exact for any 8-bit inputs.
 inline I widen16(const int8_t* p) { return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
 inline I widen16(const uint8_t* p) { return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
 inline I madd16(I acc, I a, I b) { return _mm512_add_epi32(acc, _mm512_madd_epi16(a, b)); }
+// The low and high nibbles of each byte; and 2W bytes in 16 bits each, as widen16 gives them, to their nibbles in order, less 8.
+inline I low_nibbles(I v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
+inline I high_nibbles(I v) { return _mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15)); }
+inline I signed_nibbles(I v) {
+    const I both =
+        _mm512_or_si512(_mm512_and_si512(v, _mm512_set1_epi16(0x0F)), _mm512_and_si512(_mm512_slli_epi16(v, 4), _mm512_set1_epi16(0x0F00)));
+    return _mm512_sub_epi8(both, _mm512_set1_epi8(8));
+}
 inline void istore(void* p, I v) { _mm512_storeu_si512(p, v); }
 // Set bits of each nibble value, in every 16 bytes.
 inline I nibble_counts() { return _mm512_set4_epi32(0x04030302, 0x03020201, 0x03020201, 0x02010100); }
@@ -197,7 +228,7 @@ inline I broadcast32(const void* p) {
     return _mm512_set1_epi32(v);
 }
 
-inline void prefetch(const void* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
+inline __attribute__((always_inline)) void prefetch(const void* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
 
 }  // namespace simd
 }  // namespace

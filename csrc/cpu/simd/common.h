@@ -36,5 +36,13 @@ inline D dwiden_n(const T* p, int64_t n) {
     return dwiden(buffer);
 }
 
+// The first 1 to 4 W bytes of a vector, the rest zero.
+template <class T>
+inline I iload_n(const T* p, int64_t bytes) {
+    int32_t buffer[W] = {};
+    __builtin_memcpy(buffer, p, bytes);
+    return iload(buffer);
+}
+
 }  // namespace simd
 }  // namespace

@@ -167,7 +167,10 @@ inline D dround(D a) {
     return a;
 }
 inline void dnarrow(float* p, D a) {
-    for (int i = 0; i < 8; ++i) p[i] = static_cast<float>(a[i]);
+    for (int i = 0; i < 8; ++i) {
+        const float v = static_cast<float>(a[i]);
+        __builtin_memcpy(p + i, &v, sizeof v);  // p may lie at any byte
+    }
 }
 inline void dstream(float* p, D a) { dnarrow(p, a); }
 template <class T>
@@ -202,6 +205,25 @@ inline int isum(I v) {
     for (int i = 0; i < W; ++i) out += v[i];
     return out;
 }
+inline I isum_each(const I* v) {
+    I out;
+    for (int i = 0; i < W; ++i) out[i] = isum(v[i]);
+    return out;
+}
+inline F sum_each(const F* v) {
+    F out;
+    for (int i = 0; i < W; ++i) out[i] = sum(v[i]);
+    return out;
+}
+inline I iand(I a, I b) { return a & b; }
+// Byte i: yes where bit i of the word is set, else no.
+inline I choose(uint64_t bits, int8_t yes, int8_t no) {
+    int8_t bytes[4 * W];
+    for (int i = 0; i < 4 * W; ++i) bytes[i] = bits >> i & 1 ? yes : no;
+    I v;
+    __builtin_memcpy(&v, bytes, sizeof v);
+    return v;
+}
 template <class T>
 inline I widen16(const T* p) {
     int16_t words[2 * W];
@@ -211,6 +233,13 @@ inline I widen16(const T* p) {
     return v;
 }
 inline I madd16(I acc, I a, I b) { return acc + (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16); }
+// The low and high nibbles of each byte; and 2W bytes in 16 bits each, as widen16 gives them, to their nibbles in order, less 8.
+inline I low_nibbles(I v) { return v & 0x0F0F0F0F; }
+inline I high_nibbles(I v) { return v >> 4 & 0x0F0F0F0F; }
+inline I signed_nibbles(I v) {
+    const U bytes = reinterpret_cast<U>((v & 0x000F000F) | (v << 4 & 0x0F000F00));
+    return reinterpret_cast<I>(((bytes | 0x80808080u) - 0x08080808u) ^ 0x80808080u);  // no borrow crosses a byte
+}
 inline void istore(void* p, I v) { __builtin_memcpy(p, &v, sizeof v); }
 
 constexpr bool dot_unsigned_panel = false;
@@ -253,7 +282,7 @@ inline I broadcast32(const void* p) {
     __builtin_memcpy(&v, p, 4);
     return iset1(v);
 }
-inline void prefetch(const void* p) { __builtin_prefetch(p); }
+inline __attribute__((always_inline)) void prefetch(const void* p) { __builtin_prefetch(p); }
 
 }  // namespace simd
 }  // namespace

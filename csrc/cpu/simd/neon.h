@@ -146,12 +146,28 @@ inline I magnitude(F v) { return vreinterpretq_s32_f32(abs(v)); }
 inline I imax(I a, I b) { return vmaxq_s32(a, b); }
 inline int imax_of(I v) { return vmaxvq_s32(v); }
 inline int isum(I v) { return vaddvq_s32(v); }
+inline I isum_each(const I* v) { return vpaddq_s32(vpaddq_s32(v[0], v[1]), vpaddq_s32(v[2], v[3])); }  // lane i: the sum of v[i]'s
+inline F sum_each(const F* v) { return vpaddq_f32(vpaddq_f32(v[0], v[1]), vpaddq_f32(v[2], v[3])); }
+inline I iand(I a, I b) { return vandq_s32(a, b); }
+// Byte i: yes where bit i of the word is set, else no.
+inline I choose(uint64_t bits, int8_t yes, int8_t no) {
+    const uint8x16_t bit = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201));
+    const uint8x16_t own = vcombine_u8(vdup_n_u8(static_cast<uint8_t>(bits)), vdup_n_u8(static_cast<uint8_t>(bits >> 8)));
+    return vreinterpretq_s32_s8(vbslq_s8(vtstq_u8(own, bit), vdupq_n_s8(yes), vdupq_n_s8(no)));
+}
 
 inline I widen16(const int8_t* p) { return vreinterpretq_s32_s16(vmovl_s8(at<int8x8_t>(p))); }
 inline I widen16(const uint8_t* p) { return vreinterpretq_s32_u16(vmovl_u8(at<uint8x8_t>(p))); }
 inline I madd16(I acc, I a, I b) {
     const int16x8_t x = vreinterpretq_s16_s32(a), y = vreinterpretq_s16_s32(b);
     return vaddq_s32(acc, vpaddq_s32(vmull_s16(vget_low_s16(x), vget_low_s16(y)), vmull_high_s16(x, y)));
+}
+// The low and high nibbles of each byte; and 2W bytes in 16 bits each, as widen16 gives them, to their nibbles in order, less 8.
+inline I low_nibbles(I v) { return vandq_s32(v, vdupq_n_s32(0x0F0F0F0F)); }
+inline I high_nibbles(I v) { return vreinterpretq_s32_u8(vshrq_n_u8(vreinterpretq_u8_s32(v), 4)); }
+inline I signed_nibbles(I v) {
+    const I both = vorrq_s32(vandq_s32(v, vdupq_n_s32(0x000F000F)), vandq_s32(vshlq_n_s32(v, 4), vdupq_n_s32(0x0F000F00)));
+    return vreinterpretq_s32_s8(vsubq_s8(vreinterpretq_s8_s32(both), vdupq_n_s8(8)));
 }
 inline void istore(void* p, I v) { put(p, v); }
 
@@ -187,7 +203,7 @@ inline void keep(F& v) { asm volatile("" : "+w"(v)); }
 inline void keep(I& v) { asm volatile("" : "+w"(v)); }
 inline void fence() {}  // stream() stores as any other store does
 inline I broadcast32(const void* p) { return vdupq_n_s32(at<int32_t>(p)); }
-inline void prefetch(const void* p) { __builtin_prefetch(p); }
+inline __attribute__((always_inline)) void prefetch(const void* p) { __builtin_prefetch(p); }
 
 }  // namespace simd
 }  // namespace

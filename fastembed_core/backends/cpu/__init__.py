@@ -24,7 +24,22 @@ def _describe() -> str:
 
 BACKEND = Backend(
     name="cpu",
-    ops=frozenset({"pool", "normalize", "quantize", "dequantize", "calibrate", "similarity", "similarity_paired", "topk", "rescore"}),
+    ops=frozenset(
+        [
+            "pool",
+            "normalize",
+            "quantize",
+            "dequantize",
+            "calibrate",
+            "similarity",
+            "similarity_paired",
+            "topk",
+            "rescore",
+            "range_search",
+            "maxsim",
+            "embedding_bag",
+        ]
+    ),
     missing=_missing,
     describe=_describe,
     sets_fp_state=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +18,19 @@ from ._threads import run, shards
 
 
 @np.errstate(all="ignore")
-def topk(q: Rows, x: Rows, k: int, score: Score, mask: Mask | None, exclude: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def topk(
+    q: Rows,
+    x: Rows,
+    k: int,
+    score: Score,
+    mask: Mask | None,
+    exclude: np.ndarray | None,
+    stats: dict[str, Any] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     scores, rows = np.empty((q.n, k), score.dtype), np.full((q.n, k), -1, np.int64)
     if scores.size == 0:
+        if stats is not None:
+            stats |= {"scanned": 0, "rescored": 0, "scan": "float"}
         return scores, rows
     keys = scores.view(np.uint32)
     keys[...] = EMPTY
@@ -35,6 +46,8 @@ def topk(q: Rows, x: Rows, k: int, score: Score, mask: Mask | None, exclude: np.
     run(tasks)
     for part in parts:
         Best(keys, rows).merge(*part)
+    if stats is not None:  # nothing is estimated
+        stats |= {"scanned": q.n * x.n, "rescored": q.n * x.n, "scan": "float"}
     return scores_of(keys, score), rows
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from ...metrics import SIMILARITIES
@@ -66,11 +68,24 @@ class Lanes:
 def pair_scores(q: Operand, x: Operand, queries: np.ndarray, rows: np.ndarray, score: Score) -> np.ndarray:
     """(P,) canonical scores of the pairs (queries[i], rows[i])."""
     scores = np.empty(len(rows), score.dtype)
+    for part, values in _parts(q, x, queries, rows, score):
+        scores[part] = rounded(values, score.dtype)
+    return scores
+
+
+def pair_values(q: Operand, x: Operand, queries: np.ndarray, rows: np.ndarray, score: Score) -> np.ndarray:
+    """The same before their one rounding, float64."""
+    sums = np.empty(len(rows))
+    for part, values in _parts(q, x, queries, rows, score):
+        sums[part] = values
+    return sums
+
+
+def _parts(q: Operand, x: Operand, queries: np.ndarray, rows: np.ndarray, score: Score) -> Iterator[tuple[slice, np.ndarray]]:
     step = max(1, PAIR_ELEMENTS // max(8, min(q.dim, DEPTH)))
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
-        scores[part] = rounded(_pairs(q, x, queries[part], rows[part], score), score.dtype)
-    return scores
+        yield part, _pairs(q, x, queries[part], rows[part], score)
 
 
 def _pairs(q: Operand, x: Operand, queries: np.ndarray, rows: np.ndarray, score: Score) -> np.ndarray:

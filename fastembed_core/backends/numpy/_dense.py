@@ -38,7 +38,7 @@ class Dense:
                 out[i : i + t, j : j + m] = self._integers(*part) if self._exact else self._floats(*part)
         return out
 
-    def _sums(self, queries: Index, rows: Index, dtype: type, norms: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def sums(self, queries: Index, rows: Index, dtype: type, norms: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """float64 dot products (t, m) and squared norms (t, 1), (1, m)."""
         t, m = length(queries), length(rows)
         dot, qq, xx = np.zeros((t, m)), np.zeros((t, 1)), np.zeros((1, m))
@@ -58,17 +58,17 @@ class Dense:
         scale = side.scale(rows)
         return (block if scale is None else block * scale[:, None]) - self.centre[lo:hi]
 
-    def _scale(self, queries: Index, rows: Index) -> np.ndarray | None:
+    def scale(self, queries: Index, rows: Index) -> np.ndarray | None:
         sq, sx = self.q.scale(queries), self.x.scale(rows)
         return times(None if sq is None else sq[:, None], None if sx is None else sx[None, :])
 
     def _integers(self, queries: Index, rows: Index) -> np.ndarray:
         metric = self.score.metric
-        dot, qq, xx = self._sums(queries, rows, np.float32, norms=needs_norms(metric) or metric != "ip")
-        return rounded(from_dot(metric, dot, qq, xx, self._scale(queries, rows)), self.score.dtype)
+        dot, qq, xx = self.sums(queries, rows, np.float32, norms=needs_norms(metric) or metric != "ip")
+        return rounded(from_dot(metric, dot, qq, xx, self.scale(queries, rows)), self.score.dtype)
 
     def _floats(self, queries: Index, rows: Index) -> np.ndarray:
-        value, error = self._estimate(queries, rows)
+        value, error = self.estimate(queries, rows)
         low = (value - error).astype(np.float32)
         value += error
         unsure = low != value.astype(np.float32)  # true of NaN as well
@@ -77,14 +77,14 @@ class Dense:
         scores[i, j] = pair_scores(self.q, self.x, members(queries)[i], members(rows)[j], self.score)
         return scores
 
-    def _estimate(self, queries: Index, rows: Index) -> tuple[np.ndarray, np.ndarray]:
+    def estimate(self, queries: Index, rows: Index) -> tuple[np.ndarray, np.ndarray]:
         """float64 scores and bounds on their distance from the canonical float64 scores.
 
         Sums of D terms in any order lie within D units of the exact one, relative to the product of the norms; both
         sums, both norms and the few operations after them make fewer than 8 (D + 16) units.
         """
         metric = self.score.metric
-        dot, qq, xx = self._sums(queries, rows, np.float64, norms=True)
+        dot, qq, xx = self.sums(queries, rows, np.float64, norms=True)
         unit = 8 * (self.q.dim + 16) * UNIT
         if metric in ("l2", "sqeuclidean"):
             value = qq + xx - 2 * dot
@@ -94,7 +94,7 @@ class Dense:
                 return root, error / root + 4 * UNIT * root  # no bound at zero: infinite, or NaN
             return value, error
         norms = np.sqrt(qq) * np.sqrt(xx)
-        scale = self._scale(queries, rows)
+        scale = self.scale(queries, rows)
         value = from_dot(metric, dot, qq, xx, scale)
         if metric == "cosine":
             return value, np.where(norms == 0, 0.0, unit)

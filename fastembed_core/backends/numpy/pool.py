@@ -1,5 +1,7 @@
 """Sequence after sequence: the valid tokens, summed in float32 by pieces of 64."""
 
+from typing import Any
+
 import numpy as np
 
 from ...arrays import Rows, float32_of, round_to
@@ -24,14 +26,14 @@ def pool(x: Tokens, how: Recipe, out: np.ndarray, scale: np.ndarray | None) -> N
     finish(rows, how, out, scale)
 
 
-def finish(rows: np.ndarray, how: Recipe, out: np.ndarray, scale: np.ndarray | None) -> None:
-    """Normalize pooled float32 rows, in place, and write them in the recipe's precision."""
+def finish(rows: np.ndarray, how: Any, out: np.ndarray, scale: np.ndarray | None) -> None:
+    """Normalize float32 rows, in place, and write them in the precision that `how` says."""
     if how.normalize:
-        normalize(Rows(rows, "f32", how.dim), EPS, rows)
+        normalize(Rows(rows, "f32", rows.shape[1]), EPS, rows)
     if how.precision in FLOAT_PRECISIONS:
         out[...] = round_to(rows, "f16" if how.precision == "float16" else "f32")
     else:
-        quantize(Rows(rows, "f32", how.dim), how.precision, how.ranges, out, scale)
+        quantize(Rows(rows, "f32", rows.shape[1]), how.precision, how.ranges, out, scale)
 
 
 def _embedding(states: np.ndarray, kind: str, positions: np.ndarray, weights: np.ndarray | None, mode: str) -> np.ndarray:

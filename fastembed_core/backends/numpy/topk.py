@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -23,8 +24,18 @@ Work = Callable[[np.ndarray, Best], None]  # answers some queries
 
 
 @np.errstate(all="ignore")
-def topk(q: Rows, x: Rows, k: int, score: Score, mask: Mask | None, exclude: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def topk(
+    q: Rows,
+    x: Rows,
+    k: int,
+    score: Score,
+    mask: Mask | None,
+    exclude: np.ndarray | None,
+    stats: dict[str, Any] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     scores, rows = np.empty((q.n, k), score.dtype), np.full((q.n, k), -1, np.int64)
+    if stats is not None:
+        stats |= {"scanned": 0, "rescored": 0, "scan": "float"}
     if scores.size == 0:
         return scores, rows
     search = Search(q, x, k, score, Allowed(mask, exclude, x.n))
@@ -35,6 +46,8 @@ def topk(q: Rows, x: Rows, k: int, score: Score, mask: Mask | None, exclude: np.
         best = Best(keys[at], rows[at])
         work(queries, best)
         scores[at], rows[at] = scores_of(best.keys, score), best.rows
+    if stats is not None:
+        stats |= {"scanned": search.scanned, "rescored": search.rescored}
     return scores, rows
 
 
@@ -44,6 +57,7 @@ class Search:
     def __init__(self, q: Rows, x: Rows, k: int, score: Score, allowed: Allowed) -> None:
         self.q, self.x = Operand(q, score), Operand(x, score)
         self.k, self.score, self.allowed = k, score, allowed
+        self.scanned = self.rescored = 0  # pairs looked at, and pairs scored canonically
         centre = centre_of(self.x, score)
         self.dense = Dense(self.q, self.x, score, centre)
         self.scan = Scan(self.q, self.x, score, centre)
@@ -82,9 +96,11 @@ class Search:
     def score_all(self, queries: np.ndarray, best: Best) -> None:
         """Canonical scores of every row, many at a time where k is large, so that merging stays cheap."""
         for rows in self.allowed.blocks(max(self.m, self.k // 4)):
+            self.scanned += len(queries) * len(rows)
             self.score_block(queries, rows, best)
 
     def score_block(self, queries: np.ndarray, rows: np.ndarray, best: Best) -> None:
+        self.rescored += len(queries) * len(rows)
         keys = keys_of(self.dense.scores(queries, rows), self.score)
         self._forbid(keys, queries, rows)
         better = keys < best.last[:, None]
@@ -103,6 +119,7 @@ class Search:
         """Scan every block, keep what may be among the k best, score that."""
         tile = Tile(self, queries, best)
         for rows in self.allowed.blocks(self.m):
+            self.scanned += len(queries) * len(rows)
             if not tile.offer(rows):
                 tile.settle()
                 self.score_block(queries, rows, best)
@@ -195,6 +212,7 @@ class Tile:
         search = self.search
         i, rows, _, _ = self.waiting[0]
         self._clear()
+        search.rescored += len(rows)
         keys = keys_of(pair_scores(search.q, search.x, self.queries[i], rows, search.score), search.score)
         better = np.flatnonzero(keys < self.best.last[i])
         self.best.merge_flat(i[better], rows[better], keys[better])

@@ -4,7 +4,23 @@ from ...dispatch import Backend
 
 BACKEND = Backend(
     name="reference",
-    ops=frozenset({"pool", "normalize", "quantize", "dequantize", "calibrate", "similarity", "similarity_paired", "topk", "rescore"}),
+    ops=frozenset(
+        [
+            "pool",
+            "normalize",
+            "quantize",
+            "dequantize",
+            "calibrate",
+            "similarity",
+            "similarity_paired",
+            "topk",
+            "rescore",
+            "range_search",
+            "merge_topk",
+            "maxsim",
+            "embedding_bag",
+        ]
+    ),
     missing=lambda: None,
     describe=lambda: "float64, plain",
 )

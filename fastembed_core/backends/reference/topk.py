@@ -1,5 +1,7 @@
 """All canonical scores, sorted."""
 
+from typing import Any
+
 import numpy as np
 
 from ...arrays import Mask, Rows
@@ -7,7 +9,15 @@ from ...ops.scores import Score
 from .scores import canonical, ranking
 
 
-def topk(q: Rows, x: Rows, k: int, score: Score, mask: Mask | None, exclude: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def topk(
+    q: Rows,
+    x: Rows,
+    k: int,
+    score: Score,
+    mask: Mask | None,
+    exclude: np.ndarray | None,
+    stats: dict[str, Any] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     scores = np.full((q.n, k), score.unfilled, score.dtype)
     indices = np.full((q.n, k), -1, np.int64)
     full = canonical(q, x, score)
@@ -18,4 +28,6 @@ def topk(q: Rows, x: Rows, k: int, score: Score, mask: Mask | None, exclude: np.
         rows = np.flatnonzero(allowed)
         best = rows[ranking(full[i, rows], rows, score.similarity)][:k]
         scores[i, : len(best)], indices[i, : len(best)] = full[i, best], best
+    if stats is not None:
+        stats |= {"scanned": q.n * x.n, "rescored": q.n * x.n, "scan": "float"}
     return scores, indices

@@ -19,7 +19,23 @@ def _describe() -> str:
 
 BACKEND = Backend(
     name="torch",
-    ops=frozenset({"pool", "normalize", "quantize", "dequantize", "calibrate", "similarity", "similarity_paired", "topk", "rescore"}),
+    ops=frozenset(
+        [
+            "pool",
+            "normalize",
+            "quantize",
+            "dequantize",
+            "calibrate",
+            "similarity",
+            "similarity_paired",
+            "topk",
+            "rescore",
+            "range_search",
+            "merge_topk",
+            "maxsim",
+            "embedding_bag",
+        ]
+    ),
     missing=_missing,
     describe=_describe,
 )

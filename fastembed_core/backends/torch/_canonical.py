@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
 from ...metrics import SIMILARITIES
@@ -68,11 +70,26 @@ class Lanes:
 def pair_scores(q: Operand, x: Operand, queries: torch.Tensor, rows: torch.Tensor, score: Score) -> torch.Tensor:
     """(P,) canonical scores of the pairs (queries[i], rows[i])."""
     scores = torch.empty(len(rows), dtype=dtype_of(score), device=q.device)
+    for out, values in _parts(q, x, queries, rows, score, scores):
+        out.copy_(rounded(values, scores.dtype))
+    return scores
+
+
+def pair_values(q: Operand, x: Operand, queries: torch.Tensor, rows: torch.Tensor, score: Score) -> torch.Tensor:
+    """The same before their one rounding, float64."""
+    sums = torch.empty(len(rows), dtype=torch.float64, device=q.device)
+    for out, values in _parts(q, x, queries, rows, score, sums):
+        out.copy_(values)
+    return sums
+
+
+def _parts(
+    q: Operand, x: Operand, queries: torch.Tensor, rows: torch.Tensor, score: Score, out: torch.Tensor
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     elements = GRAIN if q.device.type == "cpu" else DEVICE_ELEMENTS  # on the host: in the calling thread, as `converted` says
     step = max(1, elements // max(8, min(q.dim, DEPTH)))
-    for out, i, j in zip(scores.split(step), queries.split(step), rows.split(step), strict=True):
-        out.copy_(rounded(_pairs(q, x, i, j, score), scores.dtype))
-    return scores
+    for part, i, j in zip(out.split(step), queries.split(step), rows.split(step), strict=True):
+        yield part, _pairs(q, x, i, j, score)
 
 
 def _pairs(q: Operand, x: Operand, queries: torch.Tensor, rows: torch.Tensor, score: Score) -> torch.Tensor:

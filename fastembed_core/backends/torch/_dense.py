@@ -43,10 +43,10 @@ class Dense:
     def _block(self, queries: Index, rows: slice) -> torch.Tensor:
         if not self._exact:
             return self._floats(queries, rows)
-        values = from_dot(self.score.metric, *self._sums(queries, rows, torch.float32), self._scale(queries, rows))
+        values = from_dot(self.score.metric, *self.sums(queries, rows, torch.float32), self.scale(queries, rows))
         return rounded(values, dtype_of(self.score))
 
-    def _sums(self, queries: Index, rows: slice, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def sums(self, queries: Index, rows: Index, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """float64 dot products (t, m) and squared norms (t, 1), (1, m)."""
         device = self.q.device
         dot = torch.zeros(length(queries), length(rows), dtype=torch.float64, device=device)
@@ -67,12 +67,12 @@ class Dense:
         scale = side.scale(rows)
         return (block if scale is None else block * scale[:, None]) - self.centre[lo:hi]
 
-    def _scale(self, queries: Index, rows: slice) -> torch.Tensor | None:
+    def scale(self, queries: Index, rows: Index) -> torch.Tensor | None:
         sq, sx = self.q.scale(queries), self.x.scale(rows)
         return times(None if sq is None else sq[:, None], None if sx is None else sx[None, :])
 
     def _floats(self, queries: Index, rows: slice) -> torch.Tensor:
-        value, error = self._estimate(queries, rows)
+        value, error = self.estimate(queries, rows)
         low, high = (value - error).float(), (value + error).float()
         unsure = low != high  # true of NaN as well
         if self.q.device.type == "cpu":
@@ -83,14 +83,14 @@ class Dense:
         scores[i, j] = pair_scores(self.q, self.x, members(queries, device)[i], members(rows, device)[j], self.score)
         return scores
 
-    def _estimate(self, queries: Index, rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
+    def estimate(self, queries: Index, rows: Index) -> tuple[torch.Tensor, torch.Tensor]:
         """float64 scores and bounds on their distance from the canonical float64 scores.
 
         Sums of D terms in any order lie within D units of the exact one, relative to the product of the norms; both
         sums, both norms and the few operations after them make fewer than 8 (D + 16) units.
         """
         metric = self.score.metric
-        dot, qq, xx = self._sums(queries, rows, torch.float64)
+        dot, qq, xx = self.sums(queries, rows, torch.float64)
         unit = 8 * (self.q.dim + 16) * UNIT
         if metric in ("l2", "sqeuclidean"):
             value = qq + xx - 2 * dot
@@ -100,7 +100,7 @@ class Dense:
                 return root, error / root + 4 * UNIT * root  # no bound at zero: infinite, or NaN
             return value, error
         norms = qq.sqrt() * xx.sqrt()
-        scale = self._scale(queries, rows)
+        scale = self.scale(queries, rows)
         value = from_dot(metric, dot, qq, xx, scale)
         if metric == "cosine":
             return value, unit * (norms != 0).double()

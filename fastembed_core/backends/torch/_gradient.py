@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from ...arrays import Rows
+from ...ops.maxsim import Queries, TokenSets
 from ...ops.scores import Score
 from ._canonical import times
 from ._operand import Operand
@@ -103,3 +105,28 @@ def paired_gradient(q: Rows, x: Rows, scores: torch.Tensor, score: Score, device
     """`scores` (N,) of the pairs (i, i) with a derivative."""
     rows = torch.arange(q.n, device=device)[:, None]
     return pair_gradient(q, x, rows, scores[:, None], score, device)[:, 0]
+
+
+def late_gradient(
+    q: Queries, x: TokenSets, documents: torch.Tensor | None, scores: torch.Tensor, score: Score, device: torch.device
+) -> torch.Tensor:
+    """`scores` of all documents, or (Q, k) of given ones, -1 = none, with a derivative: that of each largest product."""
+    queries, tokens = Operand(q.rows, score, device), Operand(x.rows, score, device)
+    a = _values(queries, slice(0, queries.n))
+    owner = torch.repeat_interleave(torch.arange(q.n, device=device), torch.as_tensor(np.diff(q.offsets), device=device))
+    needed = range(x.n) if documents is None else sorted(set(documents.flatten().tolist()) - {-1})
+    columns = [scores.new_zeros(q.n, dtype=torch.float64)]  # of an unfilled place
+    for j in needed:
+        ids = torch.as_tensor(x.tokens(j), device=device)
+        if len(ids) == 0:
+            columns.append(columns[0])
+            continue
+        b = _values(tokens, ids)
+        dot = a @ b.T
+        products = _formula(score, dot, a.square().sum(1)[:, None], b.square().sum(1), dot, tokens.scale(ids), dot)
+        columns.append(columns[0].index_add(0, owner, products.max(1).values))
+    formula = torch.stack(columns, 1)
+    if documents is None:
+        return _Valued.apply(formula[:, 1:], scores)
+    place = torch.searchsorted(torch.tensor(needed, dtype=torch.int64, device=device), documents) + 1
+    return _Valued.apply(formula.gather(1, place.masked_fill(documents < 0, 0)), scores)

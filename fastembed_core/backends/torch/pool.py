@@ -21,13 +21,17 @@ def pool(x: Tokens, how: Recipe, out: np.ndarray | None, scale: np.ndarray | Non
     mask, weights = (None if side is None else _on(device, side) for side in (x.mask, x.weights))
     # Temporaries of a block stay in the host's cache, or fill a device.
     blocks = Tokens(states, x.kind, mask, weights, x.offsets).blocks(1 << 18 if device.type == "cpu" else 1 << 24)
-    rows = torch.cat([_rows(_aligned(block), how, query) for _, block in blocks])
-    rows = rows[:, : how.dim]  # not before the sums, whose order changes with D
+    rows = torch.cat([pooled(aligned(block), how, query) for _, block in blocks])
+    return finish(rows[:, : how.dim], how, out, scale)  # not before the sums, whose order changes with D
+
+
+def finish(rows: torch.Tensor, how: Any, out: np.ndarray | None, scale: np.ndarray | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Float32 rows normalized and in the precision that `how` says."""
     if how.normalize:
-        rows = normalize(Rows(rows, "f32", how.dim), EPS, None)
+        rows = normalize(Rows(rows, "f32", rows.shape[1]), EPS, None)
     if how.precision not in FLOAT_PRECISIONS:
-        ranges = None if how.ranges is None else _on(device, how.ranges)
-        return quantize(Rows(rows, "f32", how.dim), how.precision, ranges, out, scale)
+        ranges = None if how.ranges is None else _on(rows.device, how.ranges)
+        return quantize(Rows(rows, "f32", rows.shape[1]), how.precision, ranges, out, scale)
     rows = rows.to(getattr(torch, how.precision))
     if out is not None:
         out[...] = rows.numpy()
@@ -38,7 +42,7 @@ def _on(device: torch.device, x: Any) -> torch.Tensor:
     return (from_host(x) if isinstance(x, np.ndarray) else x).to(device)
 
 
-class _Aligned(NamedTuple):
+class Aligned(NamedTuple):
     """Sequences with their valid tokens in front, in order, and zeros behind."""
 
     states: torch.Tensor  # (B, T, D) float32
@@ -48,7 +52,7 @@ class _Aligned(NamedTuple):
     weights: torch.Tensor | None  # (B, T)
 
 
-def _aligned(x: Tokens) -> _Aligned:
+def aligned(x: Tokens) -> Aligned:
     states, valid, weights = x.data, x.mask, x.weights
     if x.offsets is not None:
         ends = _on(states.device, x.offsets)
@@ -61,7 +65,7 @@ def _aligned(x: Tokens) -> _Aligned:
     positions = torch.arange(t, device=states.device).expand(b, t)
     if valid is None:
         counts = torch.full((b,), t, device=states.device)
-        return _Aligned(states.float(), counts, positions < t, positions, weights)
+        return Aligned(states.float(), counts, positions < t, positions, weights)
     places = torch.argsort((~valid).to(torch.int8), dim=1, stable=True)
     counts = valid.sum(dim=1)
     alive = positions < counts[:, None]
@@ -69,10 +73,10 @@ def _aligned(x: Tokens) -> _Aligned:
     padded = torch.nn.functional.pad(states, (0, 0, 0, 1))  # a token of zeros to point at: five times as fast as a mask
     states = padded[rows, torch.where(alive, places, t)].float()
     weights = None if weights is None else torch.where(alive, weights.gather(1, places), 0.0)
-    return _Aligned(states, counts, alive, places - places[:, :1], weights)
+    return Aligned(states, counts, alive, places - places[:, :1], weights)
 
 
-def _rows(x: _Aligned, how: Recipe, query: torch.Tensor | None) -> torch.Tensor:
+def pooled(x: Aligned, how: Recipe, query: torch.Tensor | None) -> torch.Tensor:
     """(B, D) float32, pooled."""
     if x.states.shape[1] == 0:
         return x.states.new_zeros(len(x.states), how.dim)
@@ -88,13 +92,13 @@ def _rows(x: _Aligned, how: Recipe, query: torch.Tensor | None) -> torch.Tensor:
     weights = x.weights
     if how.mode == "weightedmean":
         weights = x.alive * (1.0 + x.places) * (1.0 if weights is None else weights)
-    divisor = x.counts[:, None].float() if weights is None else _sum(weights[..., None])
+    divisor = x.counts[:, None].float() if weights is None else summed(weights[..., None])
     divisor = torch.where(empty, 1.0, divisor)
-    total = _sum(x.states if weights is None else weights[..., None] * x.states)
+    total = summed(x.states if weights is None else weights[..., None] * x.states)
     return total / (divisor.sqrt() if how.mode == "mean_sqrt_len_tokens" else divisor)
 
 
-def _sum(x: torch.Tensor) -> torch.Tensor:
+def summed(x: torch.Tensor) -> torch.Tensor:
     """Over the tokens of (B, T, D): pieces of 64, then their sums in order. Zeros behind the last token change no bit."""
     pieces = -(-x.shape[1] // _PIECE)
     x = torch.nn.functional.pad(x, (0, 0, 0, pieces * _PIECE - x.shape[1]))
@@ -105,7 +109,7 @@ def _sum(x: torch.Tensor) -> torch.Tensor:
     return total
 
 
-def _attention(x: _Aligned, empty: torch.Tensor, queries: torch.Tensor, scale: float) -> torch.Tensor:
+def _attention(x: Aligned, empty: torch.Tensor, queries: torch.Tensor, scale: float) -> torch.Tensor:
     heads, width = queries.shape
     parts = x.states.split(width, dim=2) if width < x.states.shape[2] else [x.states] * heads
     rows = []
@@ -113,5 +117,5 @@ def _attention(x: _Aligned, empty: torch.Tensor, queries: torch.Tensor, scale: f
         scores = torch.where(x.alive, (part * query).sum(dim=2) * scale, -torch.inf)
         top = scores.detach().amax(dim=1, keepdim=True)
         p = torch.exp(scores - torch.where(top == -torch.inf, 0.0, top))
-        rows.append(_sum(p[..., None] * part) / torch.where(empty, 1.0, _sum(p[..., None])))
+        rows.append(summed(p[..., None] * part) / torch.where(empty, 1.0, summed(p[..., None])))
     return torch.cat(rows, dim=1)

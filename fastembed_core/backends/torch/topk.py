@@ -7,6 +7,8 @@ score kept, the answer is certified; queries where it can (more ties than there 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -23,8 +25,18 @@ from ._scan import Scan
 BLOCK, CELLS = 1 << 20, 1 << 19  # elements of a block of rows, and of its scores with a tile of queries
 
 
-def topk(q: Rows, x: Rows, k: int, score: Score, mask: Mask | None, exclude: np.ndarray | None) -> tuple[torch.Tensor, torch.Tensor]:
+def topk(
+    q: Rows,
+    x: Rows,
+    k: int,
+    score: Score,
+    mask: Mask | None,
+    exclude: np.ndarray | None,
+    stats: dict[str, Any] | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
     device = device_of(q, x)
+    if stats is not None:
+        stats |= {"scanned": 0, "rescored": 0, "scan": "float"}
     with plainly(device):
         scores, rows = empty(q.n, k, score, dtype_of(score), device)
         if scores.numel():
@@ -32,6 +44,8 @@ def topk(q: Rows, x: Rows, k: int, score: Score, mask: Mask | None, exclude: np.
             for lo in range(0, q.n, search.t):
                 tile = slice(lo, min(lo + search.t, q.n))
                 scores[tile], rows[tile] = search.run(tile)
+            if stats is not None:
+                stats |= {"scanned": search.scanned, "rescored": search.rescored}
     if tracked(q, x):
         scores = pair_gradient(q, x, rows, scores, score, device)
     return scores, rows
@@ -42,6 +56,7 @@ class Search:
 
     def __init__(self, q: Operand, x: Operand, k: int, score: Score, allowed: Allowed) -> None:
         self.q, self.x, self.k, self.score, self.allowed = q, x, k, score, allowed
+        self.scanned = self.rescored = 0  # pairs looked at, and pairs scored canonically
         centre = centre_of(x, score)
         self.dense, self.scan = Dense(q, x, score, centre), Scan(q, x, score, centre)
         self.m = min(1 << 14, max(64, BLOCK // max(1, min(x.dim, DEPTH)) // 64 * 64))
@@ -65,6 +80,8 @@ class Search:
         """Canonical scores of every row, many at a time where k is large, so that merging stays cheap."""
         t = queries.stop - queries.start if isinstance(queries, slice) else len(queries)
         scores, rows = empty(t, self.k, self.score, dtype_of(self.score), self.q.device)
+        self.scanned += t * self.x.n
+        self.rescored += t * self.x.n
         step = max(self.m, self.k // 4)
         for lo in range(0, self.x.n, step):
             block = slice(lo, min(lo + step, self.x.n))
@@ -78,6 +95,8 @@ class Search:
     def estimate(self, tile: slice, norms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(scores, rows, whether certified) of a tile of queries."""
         t, device = tile.stop - tile.start, self.q.device
+        self.scanned += t * self.x.n
+        self.rescored += t * self.kept
         bounds = torch.full((t, self.kept), -torch.inf, dtype=torch.float32, device=device)
         rows = torch.full((t, self.kept), -1, dtype=torch.int64, device=device)
         for lo in range(0, self.x.n, self.m):

@@ -1,0 +1,13 @@
+"""assign under pytest-benchmark: every workload, by every backend of ours and every rival."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .workloads import Workload
+
+OP = "assign"
+
+
+def bench_assign(measure: Callable[[Workload, str], None], workload: Workload, contender: str) -> None:
+    measure(workload, contender)

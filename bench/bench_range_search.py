@@ -1,0 +1,13 @@
+"""range_search under pytest-benchmark: every workload, by every backend of ours and every rival."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .workloads import Workload
+
+OP = "range_search"
+
+
+def bench_range_search(measure: Callable[[Workload, str], None], workload: Workload, contender: str) -> None:
+    measure(workload, contender)

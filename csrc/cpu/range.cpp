@@ -1,0 +1,230 @@
+// range_search: scan, rule out what provably misses the threshold, score the others canonically and keep those that reach it.
+#include "range.h"
+
+#include <cstring>
+#include <memory>
+
+#include "../core/fp_state.h"
+#include "../core/thread_pool.h"
+#include "scan.h"
+
+namespace fec {
+namespace {
+
+constexpr int64_t kPanelBytes = 8 << 20;  // packed queries of a tile
+constexpr int64_t kPending = 1 << 16;     // rows that wait to be scored, of one worker
+
+struct Pending {
+    int64_t row;
+    int64_t query;  // of the tile
+};
+
+// Everything one thread needs, kept between the blocks it is given.
+struct Worker {
+    Worker(const Pair& pair, const Coded* coded, const Estimate& estimate, bool by_rows, int64_t lanes)
+        : scan(pair, coded, estimate, by_rows), scorer(pair), limits(lanes) {}
+    Scan scan;
+    Scorer scorer;
+    Buffer<float> limits;
+    std::vector<Pending> pending;
+    std::vector<int64_t> ids, starts;
+    std::vector<Ranked> ranked;
+    std::vector<std::vector<Ranked>> found;  // a list for each query of the tile
+};
+
+class Range {
+public:
+    Range(const Pair& pair, const float* thresholds, const Allowed& allowed, int threads, Poll poll, int64_t* indptr, RangeResults& results)
+        : pair_(pair),
+          thresholds_(thresholds),
+          allowed_(allowed),
+          poll_(poll),
+          indptr_(indptr),
+          results_(results),
+          whole_{pair.x, nullptr, nullptr, nullptr, nullptr},
+          coded_(scans_codes(pair) ? &whole_ : nullptr),
+          estimate_(pair, coded_),
+          by_rows_(walks_by_rows(pair, coded_)),
+          one_mask_(allowed.mask && (allowed.stride == 0 || pair.q.n == 1)),
+          scans_(pair.q.n * pair.x.n * pair.q.dim > 1 << 17),
+          tile_(pair, coded_, by_rows_) {
+        threads_ = pair.q.n * pair.x.n * std::max<int64_t>(pair.q.dim, 1) < 2'000'000 ? 1 : threads;
+        for (int i = 0; i < threads_; ++i) workers_.emplace_back(new Worker(pair_, coded_, estimate_, by_rows_, tile_.panel_width()));
+    }
+
+    bool run() {
+        int64_t step = kPanelBytes / (4 * std::max<int64_t>(pair_.q.dim, 1));
+        if (step > tile_.panel_width()) step -= step % tile_.panel_width();
+        for (int64_t first = 0; first < pair_.q.n; first += std::max<int64_t>(step, 1))
+            if (!run_tile(first, std::min(std::max<int64_t>(step, 1), pair_.q.n - first))) return false;
+        return true;
+    }
+
+private:
+    bool run_tile(int64_t first, int64_t queries) {
+        tile_.pack(first, queries);
+        floors_.resize(queries);
+        for (int64_t i = 0; i < queries; ++i) floors_[i] = floor_of(i);
+        for (auto& worker : workers_) worker->found.assign(static_cast<size_t>(queries), {});
+        // Chunks small enough that every thread gets several and a signal is seen within some ten milliseconds.
+        const int64_t n = pair_.x.n, block = workers_[0]->scan.block_rows(), cost = queries * std::max<int64_t>(pair_.q.dim, 1);
+        int64_t chunk = std::min(n / (threads_ * 8) + 1, 100'000'000 / cost + 1);
+        chunk = rounded_up(std::max(chunk, block), block);
+        const auto visit_chunk = [&](int64_t i, int w) {
+            Worker& worker = *workers_[static_cast<size_t>(w)];
+            scan(worker, i * chunk, std::min(n, (i + 1) * chunk));
+            settle(worker);
+        };
+        if (!parallel_for((n + chunk - 1) / chunk, threads_, visit_chunk, poll_)) return false;
+        for (int64_t i = 0; i < queries; ++i) {
+            int64_t count = 0;
+            for (const auto& worker : workers_) count += static_cast<int64_t>(worker->found[static_cast<size_t>(i)].size());
+            indptr_[first + i + 1] = indptr_[first + i] + count;
+        }
+        results_.scores.resize(indptr_[first + queries]);
+        results_.indices.resize(indptr_[first + queries]);
+        return parallel_for(queries, threads_, [&](int64_t i, int w) { finish(*workers_[static_cast<size_t>(w)], i); }, poll_);
+    }
+
+    // Query i's threshold as bounds are: larger is better. Unbounded where nothing reaches it, or where nothing can be ruled out.
+    float floor_of(int64_t i) const {
+        const float t = thresholds_[tile_.first() + i];
+        if (tile_.nan(i) || (!pair_.similarity() && t < 0)) return kUnbounded;
+        if (tile_.blind(i) || std::isinf(t)) return -kUnbounded;
+        return pair_.similarity() ? t : -t;
+    }
+
+    void scan(Worker& worker, int64_t from, int64_t to) {
+        if (!scans_) return offer_all(worker, from, to);
+        const int64_t step = worker.scan.block_rows();
+        if (!one_mask_) {
+            for (int64_t row = from; row < to; row += step)
+                visit(worker, {nullptr, row, std::min(step, to - row)}, row + 2 * step <= pair_.x.n);
+            return;
+        }
+        worker.ids.clear();  // one mask for all: rows it forbids are never touched
+        for (int64_t row = from; row < to; ++row)
+            if (!allowed_.masked_out(0, row)) worker.ids.push_back(row);
+        const auto listed = static_cast<int64_t>(worker.ids.size());
+        for (int64_t i = 0; i < listed; i += step) {
+            const int64_t n = std::min(step, listed - i), *ids = worker.ids.data() + i;
+            visit(worker, {ids[n - 1] - ids[0] == n - 1 ? nullptr : ids, ids[0], n}, false);
+        }
+    }
+
+    // What is too little work for an estimate to save any.
+    void offer_all(Worker& worker, int64_t from, int64_t to) {
+        for (int64_t i = 0; i < tile_.size(); ++i)
+            for (int64_t row = from; row < to; ++row) offer(worker, i, row);
+    }
+
+    void visit(Worker& worker, const Block& block, bool more) {
+        worker.scan.load(block, more);
+        if (by_rows_) {
+            worker.scan.row_sums(tile_);
+            for (int64_t i = 0; i < tile_.size(); ++i) accept(worker, block, i, worker.scan.row_hits(tile_, i, lowest(worker, i)));
+            return;
+        }
+        for (int64_t p = 0; p < tile_.panels(); ++p) {
+            const int64_t first = p * tile_.panel_width(), lanes = std::min(tile_.panel_width(), tile_.size() - first);
+            for (int64_t lane = 0; lane < tile_.panel_width(); ++lane)
+                worker.limits[lane] = lane < lanes ? lowest(worker, first + lane) : kUnbounded;
+            accept(worker, block, first, worker.scan.panel_hits(tile_, p, worker.limits.get()));
+        }
+    }
+
+    // The lowest estimate that a row of the block may have and still reach query i's threshold.
+    float lowest(const Worker& worker, int64_t i) const {
+        if (floors_[i] == kUnbounded) return kUnbounded;
+        return estimate_.lowest(floors_[i], tile_.norms(i), worker.scan.largest());
+    }
+
+    void accept(Worker& worker, const Block& block, int64_t first, int64_t hits) {
+        for (int64_t h = 0; h < hits; ++h) {
+            const Hit& hit = worker.scan.hits()[h];
+            if (first + hit.lane < tile_.size()) offer(worker, first + hit.lane, block.row(hit.row));
+        }
+    }
+
+    void offer(Worker& worker, int64_t i, int64_t row) {
+        const int64_t query = tile_.first() + i;
+        if (floors_[i] == kUnbounded || allowed_.masked_out(query, row) || allowed_.excluded(query, row)) return;
+        worker.pending.push_back({row, i});
+        if (static_cast<int64_t>(worker.pending.size()) == kPending) settle(worker);
+    }
+
+    // Scores what waits, query by query (a counting sort keeps the order of rows), and keeps what reaches its threshold.
+    void settle(Worker& worker) {
+        const auto queries = static_cast<size_t>(tile_.size());
+        worker.starts.assign(queries + 1, 0);
+        for (const Pending& each : worker.pending) ++worker.starts[static_cast<size_t>(each.query) + 1];
+        for (size_t i = 0; i < queries; ++i) worker.starts[i + 1] += worker.starts[i];
+        worker.ranked.resize(worker.pending.size());
+        for (const Pending& each : worker.pending)
+            worker.ranked[static_cast<size_t>(worker.starts[static_cast<size_t>(each.query)]++)] = {0.0, each.row};
+        worker.pending.clear();
+        int64_t from = 0;
+        for (size_t i = 0; i < queries; ++i) {  // starts[i] is now where query i ends
+            const int64_t to = worker.starts[i];
+            if (from == to) continue;
+            worker.scorer.select(tile_.first() + static_cast<int64_t>(i));
+            worker.scorer.score(worker.ranked.data() + from, to - from);
+            const double t = thresholds_[tile_.first() + static_cast<int64_t>(i)];
+            for (int64_t j = from; j < to; ++j) {
+                const Ranked& each = worker.ranked[static_cast<size_t>(j)];
+                if (pair_.similarity() ? each.score >= t : each.score <= t) worker.found[i].push_back(each);
+            }
+            from = to;
+        }
+    }
+
+    // What all workers found for query i, sorted and written out.
+    void finish(Worker& worker, int64_t i) {
+        worker.ranked.clear();
+        for (const auto& each : workers_) {
+            auto& found = each->found[static_cast<size_t>(i)];
+            worker.ranked.insert(worker.ranked.end(), found.begin(), found.end());
+            std::vector<Ranked>().swap(found);
+        }
+        std::sort(worker.ranked.begin(), worker.ranked.end(), Better{pair_.similarity()});
+        int64_t at = indptr_[tile_.first() + i];
+        for (const Ranked& each : worker.ranked) {
+            const auto single = static_cast<float>(each.score);
+            const auto integer = static_cast<int32_t>(pair_.integer_scores() ? each.score : 0.0);
+            std::memcpy(results_.scores.get() + at, pair_.integer_scores() ? static_cast<const void*>(&integer) : &single, 4);
+            results_.indices.get()[at++] = each.row;
+        }
+    }
+
+    const Pair& pair_;
+    const float* thresholds_;
+    const Allowed& allowed_;
+    const Poll poll_;
+    int64_t* indptr_;
+    RangeResults& results_;
+    const Coded whole_;  // the corpus, where it is codes itself
+    const Coded* const coded_;
+    const Estimate estimate_;
+    const bool by_rows_, one_mask_, scans_;
+    QueryTile tile_;
+    int threads_ = 1;
+    Buffer<float> floors_;
+    std::vector<std::unique_ptr<Worker>> workers_;
+};
+
+}  // namespace
+
+bool range_search(const Pair& pair, const float* thresholds, const Allowed& allowed, int threads, Poll poll, int64_t* indptr,
+                  RangeResults& results) {
+    FpState ieee;
+    indptr[0] = 0;
+    results.scores.resize(0);
+    results.indices.resize(0);
+    if (pair.q.n == 0 || pair.x.n == 0) {
+        for (int64_t i = 0; i < pair.q.n; ++i) indptr[i + 1] = 0;
+        return true;
+    }
+    return Range(pair, thresholds, allowed, threads, poll, indptr, results).run();
+}
+
+}  // namespace fec

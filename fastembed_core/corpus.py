@@ -1,0 +1,354 @@
+"""Corpus: vectors prepared once, searched many times, changed while they are searched, saved and memory-mapped."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import corpus_file, dispatch
+from .arrays import Mask, Origin, Rows, exclude_of, float32_of, mask_of, rows_of, to_host
+from .codes import Codes
+from .fp_state import ieee
+from .metrics import BIT_METRICS
+from .ops._search import deliver, k_of
+from .ops.quantize import quantize
+from .ops.scores import Score, score_of
+from .ops.topk import topk
+from .scan_codes import available
+from .snapshot import Snapshot, checked_ids, checked_input, integers, layout_of
+
+CASCADE = 4  # candidates a place, where exact=False does not say
+
+
+class Corpus:
+    """Vectors prepared once and searched many times: `topk` with the work on the corpus' side done beforehand.
+
+    Rows are kept as given, or as the codes `precision` names; the metric is fixed. Beside float rows stand int8 and int4 codes
+    (`scan`), which an exact search reads in their place: it moves a quarter or an eighth of the bytes, drops only the rows that a
+    proven bound rules out, and returns the bits of `topk` over the rows.
+
+    Every row has an id, which stays its own: searches return ids, never row numbers. Searches may run on any number of threads
+    while another appends, removes or compacts: each sees the corpus as it was when it began. Changes wait for each other.
+
+    Parameters
+    ----------
+    x : (N, D) float32, float16, bfloat16, float64 (kept as float32), int8, uint8, or Codes, in host memory. A memory map is read
+        block by block, and never copied as floats where `precision` names codes.
+    precision : ``float32``, ``float16``, ``bfloat16`` or one of `quantize`'s precisions, made from float rows; None keeps x as it is.
+        ``int8`` and ``uint8`` take their ranges from x.
+    scan : ``auto`` keeps int8 and int4 codes beside float rows where the compiled extension is there (1.5 bytes an element),
+        ``int8`` or ``int4`` one of them, None neither
+    metric : a metric's name or alias; None is cosine for floats and must be said for integers and codes
+    ids : (N,) different int64 of at least 0; None numbers the rows from 0
+    copy : False borrows x where it is stored as it is (a memory map stays one). What then happens to x's memory happens to
+        the corpus: changing it leaves codes and answers undefined.
+
+    Raises
+    ------
+    TypeError, ValueError, ImportError
+        for vectors, names and ids that make no corpus, in one sentence that names the argument.
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        precision: str | None = None,
+        *,
+        scan: str | None = "auto",
+        metric: str | None = None,
+        ids: Any = None,
+        copy: bool = True,
+    ) -> None:
+        layout = layout_of(checked_input(x), precision, metric, scan)
+        own = None if ids is None else checked_ids(ids, len(x))
+        columns = layout.columns(x, copy) | ({} if own is None else {"ids": own})
+        following = len(x) if own is None else int(own.max(initial=-1)) + 1
+        self._start(Snapshot(layout, columns, len(x), None, following), scan)
+
+    def _start(self, snapshot: Snapshot, scan: str | None) -> None:
+        self._snapshot = snapshot
+        self._scan = scan
+        self._changes = threading.Lock()
+
+    def __reduce__(self) -> Any:
+        raise TypeError("corpus: got a Corpus to pickle or copy, expected save and load, or vectors for a new one")
+
+    def __len__(self) -> int:
+        return self._snapshot.count
+
+    @property
+    def dim(self) -> int:
+        """Elements of a vector."""
+        return self._snapshot.layout.dim
+
+    @property
+    def metric(self) -> str:
+        """The metric's own name."""
+        return self._snapshot.layout.metric
+
+    @property
+    def precision(self) -> str:
+        """How rows are kept: float32, float16, bfloat16 or a precision of codes."""
+        return self._snapshot.layout.precision
+
+    @property
+    def ids(self) -> np.ndarray:
+        """(N,) int64 ids, in the order of the rows; do not write to it."""
+        return self._snapshot.ids
+
+    @property
+    def vectors(self) -> np.ndarray | Codes:
+        """The rows in the order of `ids`, float32, float16 or Codes; do not write to them. bfloat16 comes as float32."""
+        snapshot = self._snapshot
+        return _vectors(snapshot, slice(0, snapshot.n) if snapshot.live is None else snapshot.live)
+
+    def get(self, ids: Any) -> np.ndarray | Codes:
+        """The rows with these ids, in their order, as `vectors` gives them; ValueError for an id that is not there."""
+        snapshot = self._snapshot
+        return _vectors(snapshot, _rows_with(snapshot, ids))
+
+    def __repr__(self) -> str:
+        layout = self._snapshot.layout
+        codes = "".join(f", {name} codes" for name, _ in layout.centers)
+        return f"Corpus({len(self)} x {layout.dim}, {layout.precision}{codes}, {layout.metric})"
+
+    def statistics(self) -> dict[str, Any]:
+        """What the corpus holds: ``rows``, ``removed`` (until `compact`), ``dim``, ``precision``, ``metric``, ``scan`` (the codes
+        beside the rows), ``row_bytes``, ``scan_bytes`` and ``id_bytes``, of all rows in memory or in the mapped file."""
+        s = self._snapshot
+        sizes = {name: s.n * (column.nbytes // max(1, len(column))) for name, column in s.columns.items()}
+        return {
+            "rows": s.count,
+            "removed": s.n - s.count,
+            "dim": s.layout.dim,
+            "precision": s.layout.precision,
+            "metric": s.layout.metric,
+            "scan": tuple(name for name, _ in s.layout.centers),
+            "row_bytes": sizes["data"] + sizes.get("scale", 0),
+            "scan_bytes": sum(size for name, size in sizes.items() if "." in name),
+            "id_bytes": sizes.get("ids", 0),
+        }
+
+    def search(
+        self,
+        queries: Any,
+        k: int,
+        *,
+        exact: bool = True,
+        rescore: int | None = None,
+        mask: Any = None,
+        exclude: Any = None,
+        stats: bool = False,
+        backend: str | None = None,
+    ) -> tuple[Any, ...]:
+        """The k best rows for each query, best first, ties by the row that came first: `topk` over the rows, to the bit.
+
+        Parameters
+        ----------
+        queries : (Q, D) as `topk` takes them for such a corpus. Float queries of a corpus of bits under ``hamming`` or
+            ``jaccard`` are coded as it is.
+        k : at least 0; results have min(k, N) places
+        exact : False ranks by the int8 (else int4) codes beside float rows, takes `rescore` * k candidates by them and ranks those
+            by the rows: scores are canonical, but a row that the codes rank lower is missed. Without such codes, exact.
+        rescore : candidates for each place, at least 1, for exact=False; None is 4
+        mask : (N,) or (Q, N) bool, True = may be returned, in the order of `ids`; or packed little-endian bits in uint8
+        exclude : ids not to return, (Q,) or (Q, E) int64, -1 = none; or "self", query i does not return ids[i]
+        stats : also return what was done, a dict: ``scanned`` and ``rescored`` rows, summed over the queries, and ``scan``, by
+            which scan: ``float``, ``int8`` or ``int4``
+        backend : a backend's name; None chooses
+
+        Returns
+        -------
+        scores : (Q, min(k, N)) as by `topk`
+        ids : (Q, min(k, N)) int64, -1 where no row fills a place
+        """
+        snapshot = self._snapshot  # all that follows reads this one, whatever changes meanwhile
+        p = _prepare(queries, snapshot)
+        k = min(k_of(k), snapshot.count)
+        allowed = _mask(mask, p.q.n, snapshot)
+        excluded = _exclude(exclude, p.q.n, snapshot)
+        per_place = _per_place(exact, rescore, snapshot)
+        done: dict[str, Any] = {}
+        if per_place is None or not p.q.n or not k:
+            how = (k, p.score, allowed, excluded, done) if stats else (k, p.score, allowed, excluded)
+            scores, rows = dispatch.run("topk", p.q, snapshot.rows, *how, backend=backend)
+        else:
+            candidates = _candidates(p, snapshot, k * per_place, allowed, excluded, backend)
+            scores, rows = dispatch.run("rescore", p.q, snapshot.rows, candidates, k, p.score, backend=backend)
+            found = int((candidates >= 0).sum())
+            done = {"scanned": p.q.n * snapshot.count, "rescored": found, "scan": _coarse(snapshot)}
+        rows = to_host(rows, "rows")
+        results = deliver(scores, None, p.origin), deliver(snapshot.ids_at(rows), None, p.origin)
+        return (*results, done) if stats else results
+
+    def append(self, x: Any, ids: Any = None) -> np.ndarray:
+        """Add rows behind the others; returns their ids, (M,) int64.
+
+        x : (M, D) of any kind the corpus was or could have been built from; coded as its rows are, with the ranges and the center
+            of the rows it was built from.
+        ids : (M,) different int64 of at least 0 that no row has; None goes on from the largest id there was
+        """
+        checked_input(x)
+        with self._changes:
+            snapshot = self._snapshot
+            layout = snapshot.layout
+            layout.check_like(x)
+            own = None if ids is None else checked_ids(ids, len(x))
+            if own is not None and (snapshot.rows_of(own) >= 0).any():
+                raise ValueError(f"ids: got {own[snapshot.rows_of(own) >= 0][0]}, which a row of the corpus has, expected ids of none")
+            if not snapshot.n:  # ranges and centers come from the first rows there are
+                snapshot = dataclasses.replace(snapshot, layout=layout_of(x, layout.precision, layout.metric, self._scan))
+                snapshot = dataclasses.replace(snapshot, columns=snapshot.layout.columns(x[:0], copy=True))
+            elif layout.centers and not available():
+                snapshot = snapshot.without_codes()  # loaded where nothing makes or reads them
+            self._snapshot = snapshot.with_rows(snapshot.layout.columns(x, copy=False), own)
+            return np.arange(snapshot.next_id, snapshot.next_id + len(x)) if own is None else own
+
+    def remove(self, ids: Any) -> None:
+        """Remove the rows with these ids; ValueError, and nothing removed, where one is not there.
+
+        They are left out of every search from now on; `compact` gives their memory back.
+        """
+        with self._changes:
+            self._snapshot = self._snapshot.without(_rows_with(self._snapshot, ids))
+
+    def compact(self) -> None:
+        """Give back the memory of removed rows, by copying the others; ids stay."""
+        with self._changes:
+            self._snapshot = self._snapshot.compacted()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the corpus to one file, as docs/FORMAT.md describes it.
+
+        It is written aside in the same folder, brought to disk and renamed: a crash leaves the old file or the new one, whole.
+        """
+        corpus_file.write(Path(path), self._snapshot)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, mmap: bool = True, verify: bool | None = None) -> Corpus:
+        """The corpus that `save` wrote.
+
+        Parameters
+        ----------
+        path : the file
+        mmap : map its arrays, which are then read as searches need them; the file must stay as it is. `append` copies them into
+            memory first. False reads them now.
+        verify : compare the checksum of every array; None does where they are read. Those of the header and the description
+            are always compared, and every length with the file's size.
+
+        Raises
+        ------
+        ValueError
+            for a file that is no corpus, is cut off or damaged, in one sentence that names it
+        OSError
+            for a file that cannot be read
+        """
+        corpus = cls.__new__(cls)
+        snapshot = corpus_file.read(Path(path), mmap, not mmap if verify is None else verify)
+        corpus._start(snapshot, "auto")
+        return corpus
+
+
+@dataclasses.dataclass(frozen=True)
+class _Prepared:
+    """Queries against a snapshot."""
+
+    given: Any  # as the caller gave them
+    q: Rows
+    score: Score
+    origin: Origin
+
+
+def _prepare(queries: Any, snapshot: Snapshot) -> _Prepared:
+    metric = snapshot.layout.metric
+    q, origin = rows_of(queries, "queries", None, copy_inner=True)
+    if origin.device != "cpu":
+        raise ValueError(f"queries: got an array on {origin.device}, expected host memory, where the corpus is")
+    if q.is_torch:
+        raise TypeError("queries: got a tensor that requires grad, expected a plain one, for a corpus keeps no gradients")
+    if metric in BIT_METRICS:
+        coded = quantize(queries, snapshot.layout.precision) if q.is_float else queries
+        q, _ = rows_of(coded, "queries", metric, copy_inner=True)
+    return _Prepared(queries, q, score_of(q, snapshot.rows, metric, ("queries", "the corpus")), origin)
+
+
+def _vectors(snapshot: Snapshot, rows: slice | np.ndarray) -> np.ndarray | Codes:
+    vectors = snapshot.layout.vectors(snapshot.columns, snapshot.n)[rows]
+    return float32_of(np.asarray(vectors), "bf16") if snapshot.layout.precision == "bfloat16" else vectors
+
+
+def _rows_with(snapshot: Snapshot, ids: Any) -> np.ndarray:
+    """The rows of ids, each of which must be there."""
+    wanted = integers(ids, "ids")
+    if wanted.ndim != 1:
+        raise ValueError(f"ids: got shape {wanted.shape}, expected 1 dimension")
+    rows = snapshot.rows_of(wanted)
+    if (rows < 0).any():
+        raise ValueError(f"ids: got {wanted[rows < 0][0]}, which no row has, expected ids of the corpus")
+    return rows
+
+
+def _mask(mask: Any, q: int, snapshot: Snapshot) -> Mask | None:
+    """A mask over the rows that are there as one over all rows, with the removed ones struck out."""
+    allowed = mask_of(mask, q, snapshot.count, "cpu")
+    if snapshot.live is None or snapshot.alive is None:
+        return allowed
+    if allowed is None:
+        return Mask(snapshot.alive, False, snapshot.n)
+    given = allowed.block(slice(0, 1) if allowed.shared else slice(0, q), 0, snapshot.count)
+    full = np.zeros((len(given), snapshot.n), bool)
+    full[:, snapshot.live] = given
+    return Mask(full[0] if allowed.shared else full, False, snapshot.n)
+
+
+def _exclude(exclude: Any, q: int, snapshot: Snapshot) -> np.ndarray | None:
+    """Ids not to return as rows; an id that no row has excludes nothing."""
+    if exclude is None:
+        return None
+    if isinstance(exclude, str):
+        own = exclude_of(exclude, q, snapshot.count)
+        return own if own is None or snapshot.live is None else np.where(own < 0, -1, snapshot.live[own] if snapshot.count else -1)
+    ids = integers(exclude, "exclude")
+    if ids.ndim not in (1, 2) or ids.shape[0] != q:
+        raise ValueError(f"exclude: got shape {ids.shape}, expected ({q},) or ({q}, E)")
+    if ids.size and ids.min() < -1:
+        raise ValueError(f"exclude: got {ids.min()}, expected ids, or -1 for none")
+    rows = snapshot.rows_of(ids)
+    return np.ascontiguousarray(rows[:, None] if rows.ndim == 1 else rows)
+
+
+def _coarse(snapshot: Snapshot) -> str:
+    """The codes a cascade ranks by: the finer of those there are."""
+    names = [codes.precision for codes in snapshot.rows.scan]
+    return "int8" if "int8" in names else names[0]
+
+
+def _per_place(exact: bool, rescore: Any, snapshot: Snapshot) -> int | None:
+    """Candidates for each place of a cascade, None for an exact search."""
+    if rescore is not None and (exact or not snapshot.layout.is_float):
+        why = "with exact=True" if exact else f"for a corpus of {snapshot.layout.precision} codes"
+        raise ValueError(f"rescore: got {rescore} {why}, expected exact=False and float rows to rescore by")
+    places = CASCADE if rescore is None else k_of(rescore, "rescore")
+    if places < 1:
+        raise ValueError(f"rescore: got {places}, expected at least 1 candidate a place")
+    return None if exact or not snapshot.rows.scan else places
+
+
+def _candidates(
+    p: _Prepared, snapshot: Snapshot, count: int, mask: Mask | None, exclude: np.ndarray | None, backend: str | None
+) -> np.ndarray:
+    """(Q, count) rows by codes alone. A common center moves all scores of a query alike, or, for distances, both sides."""
+    coded = next(codes for codes in snapshot.rows.scan if codes.precision == _coarse(snapshot))
+    rows = Codes(coded.arrays["codes"], f"{coded.precision}_row", snapshot.layout.dim, coded.arrays["scale"])
+    packed = None if mask is None else mask.data
+    how: dict[str, Any] = {"mask": packed, "exclude": exclude, "backend": backend}
+    if p.score.similarity:  # codes on both sides: sums of integers
+        return topk(quantize(p.given, "int8_row"), rows, count, metric="ip", **how)[1]
+    with ieee(), np.errstate(all="ignore"):
+        shifted = float32_of(p.q.data, p.q.kind) - coded.center
+    return topk(shifted, rows, count, metric="l2", **how)[1]

@@ -1,0 +1,96 @@
+"""range_search: every row of a corpus at least as good as a threshold, for each query."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import dispatch
+from ..arrays import Origin, exclude_of, is_torch, mask_of, to_host
+from ._search import Pair, deliver, k_of, pair
+
+
+def range_search(
+    queries: Any,
+    corpus: Any,
+    threshold: Any,
+    *,
+    metric: str | None = None,
+    mask: Any = None,
+    exclude: Any = None,
+    max_results: int | None = None,
+    backend: str | None = None,
+) -> tuple[Any, Any, Any]:
+    """Every row of `corpus` that is at least as good as `threshold` for each query, best first, ties by the lowest index.
+
+    A row is returned where its canonical score (SEMANTICS section 3) is >= float32(threshold) under a similarity, and <=
+    under a distance: inclusive, decided on the rounded score itself, so that every backend, instruction set, thread count and
+    batch returns identical bits. A score that is NaN is never returned. No score matrix is made: memory is that of the results,
+    of which there may be Q x N, and the workspace of a search.
+
+    Parameters
+    ----------
+    queries, corpus, metric, mask, exclude, backend : as in `topk`
+    threshold : a number, or (Q,) one for each query; infinities are allowed, NaN is not
+    max_results : keep at most so many of each query's rows, the best; None keeps all
+
+    Returns
+    -------
+    indptr : (Q + 1,) int64
+        as in scipy's CSR: the results of query i stand in ``[indptr[i], indptr[i + 1])`` of both other arrays
+    scores : (indptr[-1],) float32, or int32 for ``hamming`` and for ``ip`` and ``sqeuclidean`` of integers
+    indices : (indptr[-1],) int64
+
+    Raises
+    ------
+    TypeError, ValueError
+        for operands that have no score or arguments out of range, in one sentence that names the argument.
+    """
+    p = pair(queries, corpus, metric)
+    limits = thresholds_of(threshold, p.q.n)
+    allowed = mask_of(mask, p.q.n, p.x.n, p.device)
+    excluded = exclude_of(exclude, p.q.n, p.x.n)
+    if max_results is None:
+        how = (p.score, allowed, excluded)
+        result = dispatch.run("range_search", p.q, p.x, limits, *how, device=p.device, grad=p.grad, backend=backend)
+    else:
+        k = min(k_of(max_results, "max_results"), p.x.n)
+        scores, rows = dispatch.run("topk", p.q, p.x, k, p.score, allowed, excluded, device=p.device, grad=p.grad, backend=backend)
+        result = _reaching(scores, rows, limits, p)
+    indptr, scores, indices = (deliver(part, None, p.origin) for part in result)
+    return indptr, scores, indices
+
+
+def thresholds_of(threshold: Any, q: int) -> np.ndarray:
+    """(q,) float32, one threshold a query."""
+    if isinstance(threshold, str | bytes | bool | np.bool_) or threshold is None:
+        raise TypeError(f"threshold: got {type(threshold).__name__}, expected a number, or an array of {q}")
+    try:
+        values = to_host(threshold, "threshold") if is_torch(threshold) else np.asarray(threshold)
+        if values.dtype.kind not in "fiu":
+            raise TypeError
+        with np.errstate(over="ignore"):
+            limits = values.astype(np.float32)
+    except (TypeError, ValueError):
+        raise TypeError(f"threshold: got {type(threshold).__name__}, expected a number, or an array of {q}") from None
+    if limits.shape not in ((), (q,)):
+        raise ValueError(f"threshold: got shape {limits.shape}, expected a number, or an array of shape ({q},)")
+    if np.isnan(limits).any():
+        raise ValueError("threshold: got NaN, expected a number")
+    return np.ascontiguousarray(np.broadcast_to(limits, (q,)))
+
+
+def _reaching(scores: Any, rows: Any, limits: np.ndarray, p: Pair) -> tuple[Any, Any, Any]:
+    """Of the best rows of each query, the ones that reach its limit: they come first, so that what is left of each is a prefix."""
+    wide, edge = (scores.double(), _like(limits, scores)) if is_torch(scores) else (scores.astype(np.float64), limits.astype(np.float64))
+    kept = (wide >= edge[:, None] if p.score.similarity else wide <= edge[:, None]) & (rows >= 0)
+    indptr = np.zeros(p.q.n + 1, np.int64)
+    np.cumsum((kept.sum(1).cpu().numpy() if is_torch(kept) else kept.sum(1)), out=indptr[1:])
+    return _like(indptr, scores) if is_torch(scores) else indptr, scores[kept], rows[kept]
+
+
+def _like(values: np.ndarray, tensor: Any) -> Any:
+    """A host array as a tensor beside another; float32 as float64, so that integers are compared exactly."""
+    moved = Origin("torch").give(values).to(tensor.device)
+    return moved.double() if moved.is_floating_point() else moved

@@ -1,0 +1,101 @@
+"""The certificate under attack: data made so that an estimate's bound is all that stands between a search and a wrong answer.
+
+A trial is one query whose answer by coded scans must be, to the bit, the one that scoring every row gives. Each run of this file makes
+more than 100,000 of them where the machine has several instruction sets: all metrics, all scans, every shape of the data below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cases
+import numpy as np
+import pytest
+
+import fastembed_core as fc
+from fastembed_core import scan_codes
+
+pytestmark = [
+    pytest.mark.op("topk"),
+    pytest.mark.skipif(not scan_codes.available(), reason="the extension makes the codes"),
+]
+
+
+def _clusters(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    """Rows closer to each other than the steps of their codes."""
+    return rng.standard_normal((1, d)) + rng.standard_normal((n, d)) * 10.0 ** rng.integers(-7, 0)
+
+
+def _far_away(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    """A common offset that swallows most digits of what differs."""
+    return 10.0 ** rng.integers(0, 8) * rng.standard_normal((1, d)) + rng.standard_normal((n, d))
+
+
+def _lengths(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    return rng.standard_normal((n, d)) * 10.0 ** rng.integers(-18, 18, (n, 1))
+
+
+def _one_hot(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    """Codes that are exact, or nothing but the rounding of the center."""
+    x = np.zeros((n, d))
+    x[np.arange(n), rng.integers(0, d, n)] = rng.choice([1, 2, -1], n)
+    return x
+
+
+def _outlying_dimension(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    """One element takes all the steps; the others, which decide, are coded as zeros."""
+    x = rng.standard_normal((n, d))
+    x[:, 0] = 1e4 * rng.choice([1, -1], n) if rng.random() < 0.5 else 1e4
+    return x
+
+
+def _around_the_query(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    """Nearly equal distances on a sphere around the first row."""
+    x = rng.standard_normal((n, d))
+    return x[:1] + x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-30) * (1 + 1e-7 * rng.standard_normal((n, 1)))
+
+
+DATA: dict[str, Callable[[np.random.Generator, int, int], np.ndarray]] = {
+    **cases.VALUES,
+    "clusters": _clusters,
+    "far_away": _far_away,
+    "lengths": _lengths,
+    "one_hot": _one_hot,
+    "outlying_dimension": _outlying_dimension,
+    "around_the_query": _around_the_query,
+}
+
+
+@np.errstate(all="ignore")
+def attack(rng: np.random.Generator, data: str, n: int, d: int, q: int) -> tuple[np.ndarray, np.ndarray]:
+    """(queries, rows) in one of the float types; most queries lie next to a row, at a distance of any size."""
+    x = cases.floats(str(rng.choice(["f32", "f32", "f16", "bf16"])), DATA[data](rng, n, d))
+    near = x[rng.integers(0, n, q)].astype(np.float64) * (1 + rng.standard_normal((q, d)) * 10.0 ** rng.integers(-8, 0, (q, 1)))
+    other = DATA[data](rng, q, d)
+    return np.where(rng.random((q, 1)) < 0.7, near, other).astype(np.float32), x
+
+
+def check(backend: str, queries: np.ndarray, x: np.ndarray, metric: str, k: int, at_once: int, what: str) -> int:
+    expected = fc.topk(queries, x, k, metric=metric, backend="numpy")
+    for scan in ("int8", "int4", "auto"):
+        corpus = fc.Corpus(x, scan=scan, metric=metric, copy=False)
+        for lo in range(0, len(queries), at_once):
+            part = slice(lo, lo + at_once)
+            answer = corpus.search(queries[part], k, backend=backend)
+            cases.assert_same(answer, (expected[0][part], expected[1][part]), f"{what} {metric} {scan} k={k}")
+    return 3 * len(queries)
+
+
+@pytest.mark.parametrize("metric", cases.FLOAT_METRICS)
+@pytest.mark.parametrize("data", DATA)
+def test_no_row_is_dropped_that_belongs(backend: str, data: str, metric: str) -> None:
+    if backend != "cpu":
+        pytest.skip("scans the rows, whatever stands beside them")
+    rng = cases.rng_of("certificate", data, metric)
+    trials = 0
+    for d in (31, 64):  # many queries together
+        queries, x = attack(rng, data, 700, d, 96)
+        trials += check(backend, queries, x, metric, int(rng.choice([1, 3, 10, 50])), 96, f"{data} D={d}")
+    queries, x = attack(rng, data, 3000, 48, 6)  # one query, walked row by row
+    trials += check(backend, queries, x, metric, int(rng.choice([1, 10])), 1, data)
+    assert trials == 3 * (2 * 96 + 6)
