@@ -99,3 +99,24 @@ def test_no_row_is_dropped_that_belongs(backend: str, data: str, metric: str) ->
     queries, x = attack(rng, data, 3000, 48, 6)  # one query, walked row by row
     trials += check(backend, queries, x, metric, int(rng.choice([1, 10])), 1, data)
     assert trials == 3 * (2 * 96 + 6)
+
+
+@pytest.mark.parametrize("metric", cases.FLOAT_METRICS)
+@pytest.mark.parametrize("at_once", [1, 20])
+def test_runs_of_allowed_rows_between_single_ones(backend: str, metric: str, at_once: int) -> None:
+    """A scan takes what lies beside the codes where it lies in a run of rows, and gathers it where rows are missing."""
+    if backend != "cpu":
+        pytest.skip("scans the rows, whatever stands beside them")
+    rng = cases.rng_of("runs", metric, at_once)
+    for n, d in ((600, 16), (5000, 31)):
+        x = rng.standard_normal((n, d)).astype(np.float32) * 10.0 ** rng.integers(-1, 2, (n, 1)).astype(np.float32)
+        queries = x[rng.integers(0, n, 20)]
+        for run in (60, 240, 1100):
+            mask = np.where((np.arange(n) + run // 3) // run % 2 == 0, True, rng.random(n) < 0.6)
+            expected = fc.topk(queries, x, 3, metric=metric, mask=mask, backend="numpy")
+            for scan in ("int8", "int4", "auto", None):
+                corpus = fc.Corpus(x, scan=scan, metric=metric, copy=False)
+                for lo in range(0, len(queries), at_once):
+                    part = slice(lo, lo + at_once)
+                    answer = corpus.search(queries[part], 3, mask=mask, backend=backend)
+                    cases.assert_same(answer, (expected[0][part], expected[1][part]), f"{metric} {scan} N={n} run={run}")

@@ -171,6 +171,7 @@ void Scan::describe_coded() {
         largest_ = {kernels_.largest(coded.error + block_.first, block_.n), kernels_.largest(coded.norm + block_.first, block_.n)};
         return;
     }
+    scales_ = scale_.get(), biases_ = bias_.get();  // the block before may have had its rows side by side
     for (int64_t i = 0; i < block_.n; ++i) {
         const int64_t row = block_.row(i);
         scale_[i] = x_.scale[row];
