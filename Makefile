@@ -11,8 +11,9 @@ export PYTHONSAFEPATH = 1
 
 .PHONY: test lint format demo bench stubs dev install clean
 
+# A worker a core, each taking whole files in order: what a file's tests share is built once.
 test: $(VENV)/.extra-$(EXTRAS) install
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 demo: $(VENV)/.extra-demo install
 	$(BIN)/fastembed-core demo $(ARGS)

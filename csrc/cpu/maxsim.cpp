@@ -58,7 +58,9 @@ public:
         const double terms = static_cast<double>(pair_.metric == Metric::cosine ? 2 * depth : depth) + 32;
         gamma_ = family_ == Family::floats ? 1.02 * terms * 0x1p-24 : 0x1p-20;
         tiny_ = static_cast<double>(dim + 1) * 0x1p-140;
-        work_ = static_cast<double>(pair_.q.n) * static_cast<double>(pair_.x.n) * static_cast<double>(std::max<int64_t>(dim, 1));
+        double tokens = 0;  // of the documents; sets may share rows, so there can be more of them than rows
+        for (int64_t i = 0; i < call.documents.n; ++i) tokens += static_cast<double>(call.documents.stops[i] - call.documents.starts[i]);
+        work_ = static_cast<double>(pair_.q.n) * tokens * static_cast<double>(std::max<int64_t>(dim, 1));
         threads_ = work_ < 2e6 ? 1 : threads;
         if (indices) {
             const int64_t list = (k_ + slack()) * static_cast<int64_t>(sizeof(Ranked));

@@ -22,37 +22,38 @@ struct Candidate {
     double score(bool similarity) const { return nan ? NAN : similarity ? lower : -static_cast<double>(lower) + 0.0; }
 };
 
+// A query's candidates, always in row order: rows are met in ascending order, and what is dropped leaves the others in place.
 struct Reservoir {
     Candidate* list;
     int64_t count;
     float threshold;  // rows provably below it are not among the k best; -inf until k rows are held
 };
 
-// Keeps what may be among the k best, in place: a row stays while its upper bound reaches the k-th best lower bound.
-// Returns how many stay and sets `threshold`. `exact`: bounds are the scores themselves, so that ties go to the lowest row.
-inline int64_t certify(Candidate* list, int64_t count, int64_t k, bool exact, float& threshold) {
-    if (count < k) return count;
-    if (exact) {
-        std::nth_element(list, list + k - 1, list + count,
-                         [](const Candidate& a, const Candidate& b) { return a.lower != b.lower ? a.lower > b.lower : a.row < b.row; });
-        threshold = list[k - 1].lower;
-        return k;
-    }
-    std::nth_element(list, list + k - 1, list + count, [](const Candidate& a, const Candidate& b) { return a.lower > b.lower; });
-    threshold = list[k - 1].lower;
-    const float limit = threshold;
-    return std::partition(list, list + count, [limit](const Candidate& c) { return c.upper >= limit; }) - list;
-}
-
-// Learns the canonical scores of candidates [0, count), in row order.
-class Learner {
+// Shortens a query's candidates and learns their canonical scores. Order-keeping throughout: memory is read in order, and of equal
+// scores the first belong.
+class Selection {
 public:
     // Integer scores may not fit the float32 bounds: they are computed anew each time.
-    Learner(const Pair& pair, Scorer& scorer) : similarity_(pair.similarity()), keeps_(!pair.integer_scores()), scorer_(scorer) {}
+    Selection(const Pair& pair, Scorer& scorer) : better_{pair.similarity()}, keeps_(!pair.integer_scores()), scorer_(scorer) {}
 
-    // Scores what is not known yet; ranked[i] is then list[i]'s.
+    // Keeps what may be among the k best: a row stays while its upper bound reaches the k-th best lower bound.
+    // Returns how many stay and sets `threshold`. `exact`: bounds are the scores themselves, so that ties go to the lowest row.
+    int64_t certify(Candidate* list, int64_t count, int64_t k, bool exact, float& threshold) {
+        if (count < k) return count;
+        const float limit = threshold = kth(list, count, k, [](const Candidate& c) { return c.lower; });
+        int64_t kept = 0, ties = k;
+        if (exact)
+            for (int64_t i = 0; i < count; ++i) ties -= list[i].lower > limit;
+        for (int64_t i = 0; i < count; ++i) {
+            const Candidate each = list[i];
+            list[kept] = each;
+            kept += exact ? each.lower > limit || (each.lower == limit && ties-- > 0) : each.upper >= limit;
+        }
+        return kept;
+    }
+
+    // ranked[i] is list[i] with its canonical score, which is learned.
     void score(Candidate* list, int64_t count, Buffer<Ranked>& ranked) {
-        std::sort(list, list + count, [](const Candidate& a, const Candidate& b) { return a.row < b.row; });
         ranked.resize(count);
         int64_t asked = 0;
         for (int64_t i = count - 1; i >= 0; --i)
@@ -60,8 +61,8 @@ public:
         int64_t next = count - asked;  // never behind i: what is read below was not yet overwritten
         scorer_.score(ranked.get() + next, asked);
         for (int64_t i = 0; i < count; ++i) {
-            ranked[i] = list[i].known ? Ranked{list[i].score(similarity_), list[i].row} : ranked[next++];
-            if (keeps_) list[i].learn(ranked[i].score, similarity_);
+            ranked[i] = list[i].known ? Ranked{list[i].score(better_.similarity), list[i].row} : ranked[next++];
+            if (keeps_) list[i].learn(ranked[i].score, better_.similarity);
         }
         scored_ += asked;
     }
@@ -69,8 +70,19 @@ public:
     // Learns the k most promising scores, which raises the threshold that wide bounds left low; then certifies.
     int64_t tighten(Candidate* list, int64_t count, int64_t k, Buffer<Ranked>& ranked, float& threshold) {
         if (count > k) {
-            std::nth_element(list, list + k, list + count, [](const Candidate& a, const Candidate& b) { return a.upper > b.upper; });
-            score(list, k, ranked);
+            const float limit = kth(list, count, k, [](const Candidate& c) { return c.upper; });
+            chosen_.resize(count);
+            ranked.resize(count);
+            int64_t asked = 0, ties = k;
+            for (int64_t i = 0; i < count; ++i) ties -= list[i].upper > limit;
+            for (int64_t i = 0; i < count; ++i) {
+                if (list[i].known || !(list[i].upper > limit || (list[i].upper == limit && ties-- > 0))) continue;
+                chosen_[asked] = i;
+                ranked[asked++] = {0.0, list[i].row};
+            }
+            scorer_.score(ranked.get(), asked);
+            for (int64_t j = 0; j < asked; ++j) list[chosen_[j]].learn(ranked[j].score, better_.similarity);
+            scored_ += asked;
         }
         return certify(list, count, k, false, threshold);
     }
@@ -79,23 +91,38 @@ public:
     int64_t resolve(Candidate* list, int64_t count, int64_t k, Buffer<Ranked>& ranked, float& threshold) {
         if (count <= k) return count;
         score(list, count, ranked);
-        std::nth_element(ranked.get(), ranked.get() + k, ranked.get() + count, Better{similarity_});
-        std::sort(ranked.get(), ranked.get() + k, [](const Ranked& a, const Ranked& b) { return a.row < b.row; });
+        order_.resize(count);
+        std::copy_n(ranked.get(), count, order_.get());
+        std::nth_element(order_.get(), order_.get() + k - 1, order_.get() + count, better_);
+        const Ranked last = order_[k - 1];
         int64_t kept = 0;
         threshold = kUnbounded;
-        for (int64_t i = 0; kept < k; ++i)
-            if (list[i].row == ranked[kept].row) {
-                list[kept++] = list[i];
-                threshold = std::min(threshold, list[kept - 1].lower);
-            }
-        return k;
+        for (int64_t i = 0; i < count; ++i) {
+            if (better_(last, ranked[i])) continue;
+            list[kept++] = list[i];
+            threshold = std::min(threshold, list[i].lower);
+        }
+        return kept;
     }
 
     int64_t scored() const { return scored_; }
 
 private:
-    const bool similarity_, keeps_;
+    // The k-th largest of a bound.
+    template <class Bound>
+    float kth(const Candidate* list, int64_t count, int64_t k, Bound bound) {
+        bounds_.resize(count);
+        for (int64_t i = 0; i < count; ++i) bounds_[i] = bound(list[i]);
+        std::nth_element(bounds_.get(), bounds_.get() + k - 1, bounds_.get() + count, [](float a, float b) { return a > b; });
+        return bounds_[k - 1];
+    }
+
+    const Better better_;
+    const bool keeps_;
     Scorer& scorer_;
+    Buffer<float> bounds_;
+    Buffer<int64_t> chosen_;
+    Buffer<Ranked> order_;
     int64_t scored_ = 0;
 };
 

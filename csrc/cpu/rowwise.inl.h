@@ -154,7 +154,7 @@ void code_rows(const Rows& x, const int64_t* ids, int64_t first, int64_t n, void
 
 void square_sums(const char* rows, int64_t stride, int64_t n, int64_t dim, float* out) {
     using namespace simd;
-    for (int64_t r = 0; r < n; ++r) {
+    const auto squares = [&](int64_t r) __attribute__((always_inline)) {
         const float* p = reinterpret_cast<const float*>(rows + r * stride);
         F acc[4] = {zero(), zero(), zero(), zero()};
         int64_t i = 0;
@@ -167,8 +167,15 @@ void square_sums(const char* rows, int64_t stride, int64_t n, int64_t dim, float
             const F v = dim - i < W ? widen_n(p + i, dim - i) : load(p + i);
             acc[0] = fma(v, v, acc[0]);
         }
-        out[r] = sum(add(add(acc[0], acc[1]), add(acc[2], acc[3])));
+        return add(add(acc[0], acc[1]), add(acc[2], acc[3]));
+    };
+    F sums[W];
+    int64_t r = 0;
+    for (; r + W <= n; r += W) {
+        for (int j = 0; j < W; ++j) sums[j] = squares(r + j);
+        store(out + r, sum_each(sums));
     }
+    for (; r < n; ++r) out[r] = sum(squares(r));
 }
 
 // Sums over the bytes of each row, 2W at a time: Each::step(accumulators, 16-bit words of the row, position).
@@ -201,27 +208,6 @@ inline void over_code_row(const Rows& x, const char* row, Step step) {
     }
 }
 
-// Sums of each row's codes as the code tile reads them, by the tile's own dot product with ones; only where it needs them.
-void code_sums(const char* rows, int64_t stride, int64_t n, int64_t dim, int32_t* sums) {
-    using namespace simd;
-    constexpr int64_t step = 4 * W;
-    uint8_t ones[step];
-    for (uint8_t& one : ones) one = 1;
-    const I unit = iload(reinterpret_cast<const int32_t*>(ones));
-    for (int64_t r = 0; r < n; ++r) {
-        const char* row = rows + r * stride;
-        I total = izero();
-        int64_t i = 0;
-        for (; i + step <= dim; i += step) total = dot(total, unit, iload(reinterpret_cast<const int32_t*>(row + i)));
-        if (i < dim) {
-            int32_t tail[W] = {};
-            __builtin_memcpy(tail, row + i, dim - i);
-            total = dot(total, unit, iload(tail));
-        }
-        sums[r] = isum(total);
-    }
-}
-
 void code_squares(const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* squares) {
     using namespace simd;
     for (int64_t r = 0; r < n; ++r) {
@@ -246,6 +232,20 @@ inline __attribute__((always_inline)) void sum_walks(const Rows& x, const int64_
         istore(out + r, iadd(iset1(start), isum_each(sums)));
     }
     for (; r < n; ++r) out[r] = start + isum(walk(row_at(x, ids, first, r)));
+}
+
+// Sums of each row's codes as the code tile reads them, by the tile's own dot product with ones; only where it needs them.
+void code_sums(const char* rows, int64_t stride, int64_t n, int64_t dim, int32_t* sums) {
+    using namespace simd;
+    constexpr int64_t step = 4 * W;
+    const I ones = iset1(0x01010101);
+    sum_walks({rows, n, dim, stride, Kind::i8, nullptr, nullptr, 0}, nullptr, 0, n, 0, sums, [&](const char* row) {
+        I total = izero();
+        int64_t i = 0;
+        for (; i + step <= dim; i += step) total = dot(total, ones, iload(reinterpret_cast<const int32_t*>(row + i)));
+        if (i < dim) total = dot(total, ones, iload_n(row + i, dim - i));
+        return total;
+    });
 }
 
 // q is int16, zero-padded to whole vectors.

@@ -67,7 +67,7 @@ void Scan::load(const Block& block, bool more) {
     block_ = block;
     rows_ = x_.row(block.first);
     stride_ = x_.stride;
-    ahead_ = more && !block.ids ? stride_ * block.n : 0;
+    ahead_ = more && !block.ids ? Ahead{rows_ + stride_ * block.n, stride_, 0} : Ahead{};
     if (by_rows_) return;  // sums come with the walk; describe() follows it
     if (family_ == Family::floats) place_floats();
     if (family_ == Family::codes) place_codes();
@@ -86,7 +86,7 @@ void Scan::place_floats() {
         const int64_t ld = rounded_up(x_.dim, 16) + 16;  // a power of two apart, rows would share cache sets
         scratch_.resize(block_rows_ * ld * 4);
         kernels_.widen_rows(x_, block_.ids, block_.first, block_.n, squared, reinterpret_cast<float*>(scratch_.get()), ld);
-        rows_ = scratch_.get(), stride_ = ld * 4, ahead_ = 0;
+        rows_ = scratch_.get(), stride_ = ld * 4, ahead_.shift = shift_of(4, x_.kind);
     }
     if (!squared || x_.scale || pair_.form == Form::rows) kernels_.square_sums(rows_, stride_, block_.n, x_.dim, squares_.get());
 }
@@ -96,7 +96,7 @@ void Scan::place_codes() {
         const int64_t ld = rounded_up(x_.dim * (4 / kernels_.code_group), 64) + 64;
         scratch_.resize(block_rows_ * ld);
         kernels_.code_rows(x_, block_.ids, block_.first, block_.n, scratch_.get(), ld);
-        rows_ = scratch_.get(), stride_ = ld, ahead_ = 0;
+        rows_ = scratch_.get(), stride_ = ld, ahead_.shift = shift_of(4 / kernels_.code_group, x_.kind);
     }
     // Signed queries enter an unsigned panel plus 128: q.x = (q + 128).x - 128 sum(x).
     if (shifted_) {
@@ -217,7 +217,7 @@ void Scan::describe() {
     for (int64_t i = 0; i < block_.n; ++i) describe_row(i, unused ? 0.0 : static_cast<double>(squares_[i]));
 }
 
-void Scan::tile_sums(const QueryTile& tile, int64_t p, int64_t from, int64_t n, int64_t ahead) {
+void Scan::tile_sums(const QueryTile& tile, int64_t p, int64_t from, int64_t n, const Ahead& ahead) {
     const int vectors = tile.vectors(p);
     const uint32_t* panel = tile.panel(p);
     const char* rows = rows_ + from * stride_;
@@ -237,11 +237,11 @@ void Scan::tile_sums(const QueryTile& tile, int64_t p, int64_t from, int64_t n, 
 // Each panel brings its share of the next block into the cache: all of it at once would wait for the core's few open misses.
 const uint32_t* Scan::panel_sums(const QueryTile& tile, int64_t p) {
     const int64_t n = block_.n, step = kernels_.tile_rows, tiles = (n + step - 1) / step;
-    const int64_t from = ahead_ ? tiles * p / tile.panels() * step : n,
-                  to = ahead_ ? std::min(n, tiles * (p + 1) / tile.panels() * step) : n;
-    if (from > 0) tile_sums(tile, p, 0, from, 0);
-    if (to > from) tile_sums(tile, p, from, to - from, ahead_);
-    if (n > to) tile_sums(tile, p, to, n - to, 0);
+    const int64_t from = ahead_.rows ? tiles * p / tile.panels() * step : n,
+                  to = ahead_.rows ? std::min(n, tiles * (p + 1) / tile.panels() * step) : n;
+    if (from > 0) tile_sums(tile, p, 0, from, {});
+    if (to > from) tile_sums(tile, p, from, to - from, ahead_.from(from));
+    if (n > to) tile_sums(tile, p, to, n - to, {});
     return raw_.get();
 }
 

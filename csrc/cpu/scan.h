@@ -59,7 +59,7 @@ public:
     int32_t code_square(int64_t row) const { return code_squares_[row]; }
 
 private:
-    void tile_sums(const QueryTile& tile, int64_t p, int64_t from, int64_t n, int64_t ahead);
+    void tile_sums(const QueryTile& tile, int64_t p, int64_t from, int64_t n, const Ahead& ahead);
     void place_floats();
     void place_codes();
     void square_codes();
@@ -79,7 +79,8 @@ private:
     int64_t block_rows_ = 0;
     Block block_{};
     const char* rows_ = nullptr;
-    int64_t stride_ = 0, ahead_ = 0;
+    int64_t stride_ = 0;
+    Ahead ahead_;  // the rows behind the block, where they lie
     RowNorms largest_{};
     const float *scales_ = nullptr, *biases_ = nullptr;  // of the block's rows: the buffers below, or where codes have theirs
     Buffer<char> scratch_;

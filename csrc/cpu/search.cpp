@@ -29,10 +29,10 @@ struct Way {
 
 // Everything one thread needs, kept between the blocks it is given.
 struct Worker {
-    Worker(const Pair& pair, int64_t lanes) : scorer(pair), learner(pair, scorer), thresholds(lanes) {}
+    Worker(const Pair& pair, int64_t lanes) : scorer(pair), selection(pair, scorer), thresholds(lanes) {}
     std::unique_ptr<Scan> scan;
     Scorer scorer;
-    Learner learner;
+    Selection selection;
     Buffer<float> thresholds;
     Buffer<Candidate> candidates;
     Buffer<Ranked> ranked;
@@ -66,7 +66,7 @@ public:
         bool finished = true;
         for (int64_t first = 0; finished && first < q; first += tile_queries_)
             finished = run_tile(first, std::min(tile_queries_, q - first));
-        for (const auto& worker : workers_) stats_.rescored += worker->learner.scored(), stats_.scanned += worker->scanned;
+        for (const auto& worker : workers_) stats_.rescored += worker->selection.scored(), stats_.scanned += worker->scanned;
         return finished;
     }
 
@@ -217,14 +217,14 @@ private:
 
     void compact(Worker& worker, int64_t i) {
         Reservoir& reservoir = worker.reservoirs[static_cast<size_t>(i)];
-        Learner& learner = worker.learner;
+        Selection& selection = worker.selection;
         float threshold = reservoir.threshold;
         const int64_t room = capacity_ - k_;
-        reservoir.count = certify(reservoir.list, reservoir.count, k_, exact(i), threshold);
+        reservoir.count = selection.certify(reservoir.list, reservoir.count, k_, exact(i), threshold);
         if ((*way_)->coded || reservoir.count > k_ + room * 3 / 4) worker.scorer.select(first_ + i);
-        if ((*way_)->coded) reservoir.count = learner.tighten(reservoir.list, reservoir.count, k_, worker.ranked, threshold);
+        if ((*way_)->coded) reservoir.count = selection.tighten(reservoir.list, reservoir.count, k_, worker.ranked, threshold);
         if (reservoir.count > k_ + room * 3 / 4)
-            reservoir.count = learner.resolve(reservoir.list, reservoir.count, k_, worker.ranked, threshold);
+            reservoir.count = selection.resolve(reservoir.list, reservoir.count, k_, worker.ranked, threshold);
         reservoir.threshold = std::max(reservoir.threshold, threshold);
         float seen = shared_[i].load(std::memory_order_relaxed);
         while (seen < reservoir.threshold && !shared_[i].compare_exchange_weak(seen, reservoir.threshold, std::memory_order_relaxed)) {
@@ -245,13 +245,14 @@ private:
                 const Reservoir& reservoir = each->reservoirs[static_cast<size_t>(i)];
                 to = std::copy(reservoir.list, reservoir.list + reservoir.count, to);
             }
+            std::sort(all.get(), to, [](const Candidate& a, const Candidate& b) { return a.row < b.row; });
             list = all.get();
         }
         float threshold = -kUnbounded;
-        count = certify(list, count, k_, exact(i), threshold);
+        count = worker.selection.certify(list, count, k_, exact(i), threshold);
         worker.scorer.select(first_ + i);
-        if (ways_[first_way_]->coded) count = worker.learner.tighten(list, count, k_, worker.ranked, threshold);
-        worker.learner.score(list, count, worker.ranked);
+        if (ways_[first_way_]->coded) count = worker.selection.tighten(list, count, k_, worker.ranked, threshold);
+        worker.selection.score(list, count, worker.ranked);
         output_.write(first_ + i, worker.ranked.get(), count);
     }
 

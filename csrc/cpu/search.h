@@ -22,9 +22,17 @@ struct Hit {
     int32_t lane;  // query within the panel
 };
 
+// Rows to bring into the cache while a tile works: one for each of the tile's own, 2^-shift bytes for each byte of those.
+struct Ahead {
+    const char* rows = nullptr;  // null for none
+    int64_t stride = 0;
+    int shift = 0;
+
+    __attribute__((always_inline)) Ahead from(int64_t row) const { return {rows ? rows + row * stride : nullptr, stride, shift}; }
+};
+
 // Queries are packed once into panels: `vectors` SIMD vectors of queries, for each element (or group of elements) in turn.
-// A tile kernel multiplies a panel with n rows of a corpus block and writes out[row * vectors * W + lane]; `ahead` bytes on lies
-// what to bring into the cache meanwhile, 0 for nothing.
+// A tile kernel multiplies a panel with n rows of a corpus block and writes out[row * vectors * W + lane].
 struct SearchKernels {
     int width;         // queries a vector holds, W
     int tile_vectors;  // vectors of the widest panel
@@ -42,12 +50,12 @@ struct SearchKernels {
     void (*code_sums)(const char* rows, int64_t stride, int64_t n, int64_t dim, int32_t* sums);  // rows as the code tile reads them
     void (*code_squares)(const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* squares);
 
-    void (*dot_tile)(const float* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead, float* out);
-    void (*square_tile)(const float* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead,
+    void (*dot_tile)(const float* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, Ahead ahead, float* out);
+    void (*square_tile)(const float* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, Ahead ahead,
                         float* out);
-    void (*code_tile)(const void* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead,
+    void (*code_tile)(const void* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, Ahead ahead,
                       const int32_t* row_start, const int32_t* lane_start, int32_t* out);
-    void (*bit_tile)(const uint32_t* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead,
+    void (*bit_tile)(const uint32_t* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, Ahead ahead,
                      int32_t* out);
 
     // One to eight queries against rows walked one after the other, out[query * n + row], and the rows' own squares.

@@ -16,14 +16,15 @@ inline float load_float(const char* p) {
 
 template <int R, int V, bool Squared>
 inline __attribute__((always_inline)) void float_tile(const float* panel, int64_t from, int64_t to, const char* rows, int64_t stride,
-                                                      int64_t ahead, float* out) {
+                                                      fec::Ahead ahead, float* out) {
     using namespace simd;
     F acc[R][V];
     for (int r = 0; r < R; ++r)
         for (int v = 0; v < V; ++v) acc[r][v] = zero();
     const float* p = panel + from * V * W;
-    const char* row[R];
-    for (int r = 0; r < R; ++r) row[r] = rows + r * stride;
+    const char *row[R], *next[R];
+    for (int r = 0; r < R; ++r) row[r] = rows + r * stride, next[r] = ahead.rows + r * ahead.stride;
+    const int64_t line = (int64_t{64} << ahead.shift) - 1;  // bytes of the tile's own rows for a cache line of the ones ahead
     for (int64_t k = from * 4; k < to * 4; k += 4, p += V * W) {
         F b[V];
         for (int v = 0; v < V; ++v) b[v] = load(p + v * W);
@@ -39,9 +40,8 @@ inline __attribute__((always_inline)) void float_tile(const float* panel, int64_
                 }
             }
         }
-        // The block after this one comes into the cache while this one is worked on.
-        if (ahead && (k & 63) == 0)
-            for (int r = 0; r < R; ++r) prefetch(row[r] + k + ahead);
+        if (ahead.rows && (k & line) == 0)
+            for (int r = 0; r < R; ++r) prefetch(next[r] + (k >> ahead.shift));
     }
     for (int r = 0; r < R; ++r)
         for (int v = 0; v < V; ++v) {
@@ -51,21 +51,21 @@ inline __attribute__((always_inline)) void float_tile(const float* panel, int64_
 }
 
 template <int V, bool Squared>
-inline void float_sweep(const float* panel, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead, float* out) {
+inline void float_sweep(const float* panel, int64_t dim, const char* rows, int64_t stride, int64_t n, fec::Ahead ahead, float* out) {
     constexpr int R = simd::tile_rows;
     int64_t from = 0;
     do {  // once for dim = 0: sums of nothing are 0
         const int64_t to = from + kDepth < dim ? from + kDepth : dim;
         int64_t i = 0;
-        for (; i + R <= n; i += R) float_tile<R, V, Squared>(panel, from, to, rows + i * stride, stride, ahead, out + i * V * simd::W);
-        for (; i + 2 <= n; i += 2) float_tile<2, V, Squared>(panel, from, to, rows + i * stride, stride, ahead, out + i * V * simd::W);
-        for (; i < n; ++i) float_tile<1, V, Squared>(panel, from, to, rows + i * stride, stride, ahead, out + i * V * simd::W);
+        for (; i + R <= n; i += R) float_tile<R, V, Squared>(panel, from, to, rows + i * stride, stride, ahead.from(i), out + i * V * simd::W);
+        for (; i + 2 <= n; i += 2) float_tile<2, V, Squared>(panel, from, to, rows + i * stride, stride, ahead.from(i), out + i * V * simd::W);
+        for (; i < n; ++i) float_tile<1, V, Squared>(panel, from, to, rows + i * stride, stride, ahead.from(i), out + i * V * simd::W);
         from = to;
     } while (from < dim);
 }
 
 template <bool Squared>
-void float_tiles(const float* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead, float* out) {
+void float_tiles(const float* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, fec::Ahead ahead, float* out) {
     if (vectors == 1)
         float_sweep<1, Squared>(panel, dim, rows, stride, n, ahead, out);
     else
@@ -89,7 +89,7 @@ inline uint32_t tail_word(const char* p, int64_t bytes, uint32_t valid) {
 
 template <class Words, int R, int V>
 inline __attribute__((always_inline)) void word_tile(const char* panel, int64_t words, int64_t tail, uint32_t valid, const char* rows,
-                                                     int64_t stride, int64_t ahead, const int32_t* row_start, const int32_t* lane_start,
+                                                     int64_t stride, fec::Ahead ahead, const int32_t* row_start, const int32_t* lane_start,
                                                      int32_t* out) {
     using namespace simd;
     // Every loop over the accumulators is unrolled: one that is not makes gcc keep them all in memory.
@@ -98,8 +98,9 @@ inline __attribute__((always_inline)) void word_tile(const char* panel, int64_t 
     for (int r = 0; r < R; ++r)
         for (int v = 0; v < V; ++v)
             acc[r][v] = iadd(row_start ? iset1(row_start[r]) : izero(), lane_start ? iload(lane_start + v * W) : izero());
-    const char* row[R];
-    for (int r = 0; r < R; ++r) row[r] = rows + r * stride;
+    const char *row[R], *next[R];
+    for (int r = 0; r < R; ++r) row[r] = rows + r * stride, next[r] = ahead.rows + r * ahead.stride;
+    const int64_t line = (int64_t{64} << ahead.shift) - 1;  // bytes of the tile's own rows for a cache line of the ones ahead
     const char* p = panel;
     for (int64_t k = 0; k < words * 4; k += 4, p += V * W * 4) {
         I b[V];
@@ -112,8 +113,8 @@ inline __attribute__((always_inline)) void word_tile(const char* panel, int64_t 
                 keep(acc[r][v]);
             }
         }
-        if (ahead && (k & 63) == 0)
-            for (int r = 0; r < R; ++r) prefetch(row[r] + k + ahead);
+        if (ahead.rows && (k & line) == 0)
+            for (int r = 0; r < R; ++r) prefetch(next[r] + (k >> ahead.shift));
     }
     if (tail) {
         uint32_t last[R];
@@ -130,20 +131,20 @@ inline __attribute__((always_inline)) void word_tile(const char* panel, int64_t 
 
 template <class Words, int V>
 inline void word_sweep(const void* panel, int64_t words, int64_t tail, uint32_t valid, const char* rows, int64_t stride, int64_t n,
-                       int64_t ahead, const int32_t* row_start, const int32_t* lane_start, int32_t* out) {
+                       fec::Ahead ahead, const int32_t* row_start, const int32_t* lane_start, int32_t* out) {
     constexpr int R = simd::tile_rows;
     const char* p = static_cast<const char*>(panel);
     int64_t i = 0;
     const auto start = [&] { return row_start ? row_start + i : nullptr; };
     for (; i + R <= n; i += R)
-        word_tile<Words, R, V>(p, words, tail, valid, rows + i * stride, stride, ahead, start(), lane_start, out + i * V * simd::W);
+        word_tile<Words, R, V>(p, words, tail, valid, rows + i * stride, stride, ahead.from(i), start(), lane_start, out + i * V * simd::W);
     for (; i + 2 <= n; i += 2)
-        word_tile<Words, 2, V>(p, words, tail, valid, rows + i * stride, stride, ahead, start(), lane_start, out + i * V * simd::W);
+        word_tile<Words, 2, V>(p, words, tail, valid, rows + i * stride, stride, ahead.from(i), start(), lane_start, out + i * V * simd::W);
     for (; i < n; ++i)
-        word_tile<Words, 1, V>(p, words, tail, valid, rows + i * stride, stride, ahead, start(), lane_start, out + i * V * simd::W);
+        word_tile<Words, 1, V>(p, words, tail, valid, rows + i * stride, stride, ahead.from(i), start(), lane_start, out + i * V * simd::W);
 }
 
-void code_tiles(const void* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead,
+void code_tiles(const void* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, fec::Ahead ahead,
                 const int32_t* row_start, const int32_t* lane_start, int32_t* out) {
     const int64_t bytes = simd::dot_group == 4 ? dim : 2 * dim, words = bytes / 4, tail = bytes % 4;
     if (vectors == 1)
@@ -161,7 +162,7 @@ inline uint32_t tail_bits(int64_t bits) {
     return word;
 }
 
-void bit_tiles(const uint32_t* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, int64_t ahead, int32_t* out) {
+void bit_tiles(const uint32_t* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, fec::Ahead ahead, int32_t* out) {
     const int64_t words = dim / 32, bits = dim % 32, tail = (bits + 7) / 8;
     if (vectors == 1)
         word_sweep<BitWords, 1>(panel, words, tail, tail_bits(bits), rows, stride, n, ahead, nullptr, nullptr, out);
@@ -169,7 +170,6 @@ void bit_tiles(const uint32_t* panel, int vectors, int64_t dim, const char* rows
         word_sweep<BitWords, simd::tile_vectors>(panel, words, tail, tail_bits(bits), rows, stride, n, ahead, nullptr, nullptr, out);
 }
 
-// Hits of a tile. The common case, no lane at its threshold, costs one comparison a vector.
 template <class Raw>
 inline simd::F as_float(const Raw* p);
 template <>
@@ -184,26 +184,40 @@ inline simd::F as_float(const int32_t* p) {
 inline simd::F as_float_n(const float* p, int64_t n) { return simd::widen_n(p, n); }
 inline simd::F as_float_n(const int32_t* p, int64_t n) { return simd::to_float(simd::iload_n(p, 4 * n)); }
 
-template <class Raw>
-int64_t filter_tile(const Raw* raw, int vectors, int64_t n, const float* scale, const float* bias, const float* per_bias,
-                    const float* threshold, fec::Hit* hits) {
+// Hits of a tile. The common case, no lane of a row at its threshold, costs a comparison a vector and one branch a row.
+template <class Raw, int V>
+inline int64_t filter_panel(const Raw* raw, int64_t n, const float* scale, const float* bias, const float* per_bias, const float* threshold,
+                            fec::Hit* hits) {
     using namespace simd;
+    F limit[V], factor[V];
+    for (int v = 0; v < V; ++v) limit[v] = load(threshold + v * W), factor[v] = load(per_bias + v * W);
     int64_t count = 0;
-    for (int64_t r = 0; r < n; ++r) {
+    for (int64_t r = 0; r < n; ++r, raw += V * W) {
         const F a = set1(scale[r]), b = set1(bias[r]);
-        for (int v = 0; v < vectors; ++v) {
-            const F estimate = fma(b, load(per_bias + v * W), mul(as_float(raw + (r * vectors + v) * W), a));
-            Bits passed = not_less(estimate, load(threshold + v * W));
-            if (__builtin_expect(passed == 0, 1)) continue;
+        F estimate[V];
+        Bits passed[V], any = 0;
+        for (int v = 0; v < V; ++v) {
+            estimate[v] = fma(b, factor[v], mul(as_float(raw + v * W), a));
+            any |= passed[v] = not_less(estimate[v], limit[v]);
+        }
+        if (__builtin_expect(any == 0, 1)) continue;
+        for (int v = 0; v < V; ++v) {
             float lanes[W];
-            store(lanes, estimate);
-            for (; passed; passed &= passed - 1) {
-                const int lane = __builtin_ctz(passed);
+            store(lanes, estimate[v]);
+            for (; passed[v]; passed[v] &= passed[v] - 1) {
+                const int lane = __builtin_ctz(passed[v]);
                 hits[count++] = {lanes[lane], static_cast<int32_t>(r), v * W + lane};
             }
         }
     }
     return count;
+}
+
+template <class Raw>
+int64_t filter_tile(const Raw* raw, int vectors, int64_t n, const float* scale, const float* bias, const float* per_bias,
+                    const float* threshold, fec::Hit* hits) {
+    if (vectors == 1) return filter_panel<Raw, 1>(raw, n, scale, bias, per_bias, threshold, hits);
+    return filter_panel<Raw, simd::tile_vectors>(raw, n, scale, bias, per_bias, threshold, hits);
 }
 
 template <class Raw>

@@ -60,14 +60,14 @@ int64_t TokenBlocks::take(int64_t document, const int64_t* ids, int64_t from, in
 void TokenBlocks::place() {
     const Rows& x = pair_.x;
     const int64_t* ids = listed_ ? ids_.data() : nullptr;
-    rows_ = x.row(first_), stride_ = x.stride, ahead_ = listed_ ? 0 : n_ * stride_;
-    int64_t ld = 0;
+    rows_ = x.row(first_), stride_ = x.stride, ahead_ = listed_ ? Ahead{} : Ahead{rows_ + n_ * stride_, stride_, 0};
+    int64_t ld = 0, element = 1;
     if (family_ == Family::floats && (x.kind != Kind::f32 || listed_)) {
-        ld = (rounded_up(x.dim, 16) + 16) * 4;  // a power of two apart, rows would share cache sets
+        element = 4, ld = (rounded_up(x.dim, 16) + 16) * element;  // a power of two apart, rows would share cache sets
         scratch_.resize(most_ * ld);
         kernels_.widen_rows(x, ids, first_, n_, false, reinterpret_cast<float*>(scratch_.get()), ld / 4);
     } else if (family_ == Family::codes && (x.kind != Kind::i8 || listed_ || kernels_.code_group != 4)) {
-        ld = rounded_up(x.dim * (4 / kernels_.code_group), 64) + 64;
+        element = 4 / kernels_.code_group, ld = rounded_up(x.dim * element, 64) + 64;
         scratch_.resize(most_ * ld);
         kernels_.code_rows(x, ids, first_, n_, scratch_.get(), ld);
     } else if (family_ == Family::bits && listed_) {
@@ -75,7 +75,7 @@ void TokenBlocks::place() {
         scratch_.resize(most_ * ld);
         for (int64_t i = 0; i < n_; ++i) std::memcpy(scratch_.get() + i * ld, x.row(ids_[static_cast<size_t>(i)]), static_cast<size_t>(ld));
     }
-    if (ld) rows_ = scratch_.get(), stride_ = ld, ahead_ = 0;
+    if (ld) rows_ = scratch_.get(), stride_ = ld, ahead_.shift = shift_of(element, x.kind);
     if (!ld && family_ != Family::floats) kernels().maxsim.stream(rows_, stride_, n_, row_bytes(x));
     if (family_ == Family::codes && shifted_) {  // signed queries enter an unsigned panel plus 128: q.x = (q + 128).x - 128 sum(x)
         kernels_.code_sums(rows_, stride_, n_, x.dim, row_start_.get());
@@ -132,7 +132,8 @@ void TokenBlocks::sums(const QueryTile& tile, int64_t p, int64_t from, int64_t n
     const uint32_t* panel = tile.panel(p);
     const char* rows = rows_ + from * stride_;
     const int vectors = tile.vectors(p);
-    const int64_t dim = pair_.x.dim, ahead = p == 0 ? ahead_ : 0;
+    const int64_t dim = pair_.x.dim;
+    const Ahead ahead = p == 0 ? ahead_.from(from) : Ahead{};
     if (family_ == Family::floats)
         kernels_.dot_tile(reinterpret_cast<const float*>(panel), vectors, dim, rows, stride_, n, ahead, reinterpret_cast<float*>(raw));
     else if (family_ == Family::codes)

@@ -53,7 +53,8 @@ private:
     std::vector<int64_t> ids_;
     std::vector<Segment> segments_;
     const char* rows_ = nullptr;
-    int64_t stride_ = 0, ahead_ = 0;
+    int64_t stride_ = 0;
+    Ahead ahead_;  // the tokens behind the block, where they lie
     Buffer<char> scratch_;
     Buffer<float> scale_, squares_;
     Buffer<int32_t> row_start_, code_squares_;

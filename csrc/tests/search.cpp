@@ -96,8 +96,8 @@ void check_float_tiles(const SearchKernels& kernels, const Operand& x) {
         const int64_t lanes = static_cast<int64_t>(vectors) * kernels.width;
         std::vector<float> panel(static_cast<size_t>(lanes * dim)), dots(static_cast<size_t>(n * lanes)), distances(dots.size());
         for (float& v : panel) v = static_cast<float>(random_in(-1000, 1000)) / 333;
-        kernels.dot_tile(panel.data(), vectors, dim, x.rows.data, x.rows.stride, n, 0, dots.data());
-        kernels.square_tile(panel.data(), vectors, dim, x.rows.data, x.rows.stride, n, x.rows.stride * n, distances.data());
+        kernels.dot_tile(panel.data(), vectors, dim, x.rows.data, x.rows.stride, n, {}, dots.data());
+        kernels.square_tile(panel.data(), vectors, dim, x.rows.data, x.rows.stride, n, {x.rows.data, x.rows.stride, 0}, distances.data());
         for (int64_t i = 0; i < n; ++i) {
             double own = 0;
             for (int64_t d = 0; d < dim; ++d) own += x.value(i)[d] * x.value(i)[d];
@@ -140,7 +140,7 @@ void check_code_tiles(const SearchKernels& kernels, const Operand& x) {
                 const uint32_t kept = static_cast<uint32_t>(element) & (group == 4 ? 0xFFu : 0xFFFFu);
                 packed[static_cast<size_t>(d / group * lanes + lane)] |= kept << (32 / group * (d % group));
             }
-        kernels.code_tile(packed.data(), vectors, dim, codes, ld, n, ld * n, starts.data(), lane_starts.data(), out.data());
+        kernels.code_tile(packed.data(), vectors, dim, codes, ld, n, {codes, ld, 1}, starts.data(), lane_starts.data(), out.data());
         for (int64_t i = 0; i < n; ++i) {
             const double* row = x.code(ids[static_cast<size_t>(i)]);
             for (int64_t lane = 0; lane < lanes; ++lane) {
@@ -241,7 +241,7 @@ void check_bit_tiles(const SearchKernels& kernels, const Operand& x) {
         for (int64_t w = 0; w < words; ++w) std::memcpy(&panel[static_cast<size_t>(w * lanes + lane)], own + 4 * w, 4);
     }
     std::vector<int32_t> tile(static_cast<size_t>(n * lanes)), single(static_cast<size_t>(n));
-    kernels.bit_tile(panel.data(), kernels.tile_vectors, dim, x.rows.data, x.rows.stride, n, 0, tile.data());
+    kernels.bit_tile(panel.data(), kernels.tile_vectors, dim, x.rows.data, x.rows.stride, n, {}, tile.data());
     for (int64_t lane = 0; lane < lanes; ++lane) {
         kernels.hamming_rows(folded.data() + lane * (words * 4 + 256), x.rows, nullptr, 0, n, single.data());
         for (int64_t i = 0; i < n; ++i) {
