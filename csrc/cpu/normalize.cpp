@@ -9,7 +9,7 @@ namespace fec {
 
 bool normalize(const Rows& x, double eps, const UnitRows& out, int threads, Poll poll) {
     FpState ieee;
-    const int64_t row_bytes = row_size(x);
+    const int64_t row_bytes = x.row_bytes();
     const bool apart = out.data != x.data;
     const bool past_cache = apart && x.n * row_bytes >= kLostFromCache;
     return for_rows(x.n, row_bytes, threads, poll,

@@ -25,7 +25,7 @@ bool quantize(const Rows& x, const RowSink& out, const float* limits, int thread
         sink.ranges = ranges.data();
     }
     std::vector<std::vector<float>> scratch(threads);
-    return for_rows(x.n, row_size(x), threads, poll, [&](int64_t lo, int64_t hi, int worker) {
+    return for_rows(x.n, x.row_bytes(), threads, poll, [&](int64_t lo, int64_t hi, int worker) {
         if (x.kind != Kind::f32) scratch[worker].resize(x.dim);
         kernels().quantize.quantize(x, sink, scratch[worker].data(), lo, hi);
     });
@@ -40,7 +40,7 @@ bool dequantize(const Rows& x, char* out, int64_t stride, int threads, Poll poll
 bool calibrate(const Rows& x, float* limits, int threads, Poll poll) {
     FpState ieee;
     std::vector<std::vector<float>> found(threads);
-    const bool done = for_rows(x.n, row_size(x), threads, poll, [&](int64_t lo, int64_t hi, int worker) {
+    const bool done = for_rows(x.n, x.row_bytes(), threads, poll, [&](int64_t lo, int64_t hi, int worker) {
         std::vector<float>& mine = found[worker];
         if (mine.empty()) {
             mine.assign(2 * x.dim, std::numeric_limits<float>::infinity());

@@ -22,9 +22,8 @@ inline int64_t rounded_up(int64_t n, int64_t step) { return (n + step - 1) / ste
 
 // How many times, as a power of two, rows are smaller where they lie than with `element` bytes an element.
 inline int shift_of(int64_t element, Kind kind) {
-    const int64_t bits = kind == Kind::bits ? 1 : kind == Kind::i4 ? 4 : kind >= Kind::i8 ? 8 : kind == Kind::f16 || kind == Kind::bf16 ? 16 : 32;
     int shift = 0;
-    while (8 * element >> (shift + 1) >= bits) ++shift;
+    while (8 * element >> (shift + 1) >= bits_of(kind)) ++shift;
     return shift;
 }
 

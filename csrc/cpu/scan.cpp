@@ -8,7 +8,7 @@ constexpr int64_t kMostRows = 240, kMostRowsOne = 1024;
 
 bool all_zero(const Rows& x, int64_t row) {
     const auto* bytes = reinterpret_cast<const uint8_t*>(x.row(row));
-    const int64_t size = x.kind == Kind::f64 ? 8 : x.kind == Kind::f32 ? 4 : x.kind == Kind::f16 || x.kind == Kind::bf16 ? 2 : 1;
+    const int64_t size = bits_of(x.kind) / 8;
     for (int64_t d = 0; d < x.dim; ++d) {
         int any = 0;
         for (int64_t b = 0; b < size - 1; ++b) any |= bytes[d * size + b];

@@ -10,6 +10,7 @@ namespace fec {
 namespace {
 
 constexpr int64_t kBatch = 64;  // rows scored per kernel call
+constexpr size_t kRemembered = 1 << 11;
 
 Sums sums_for(const Pair& pair) {
     if (pair.metric == Metric::cosine) return Sums::dot_and_norm;
@@ -70,15 +71,37 @@ double Scorer::finish(double sum, double norm, int64_t row) const {
     }
 }
 
+// Whether a row is the one before it over again. Many queries ask it of the same rows, so the answer is kept for a while.
+bool Scorer::repeats(int64_t row) {
+    if (repeats_.empty()) repeats_.assign(kRemembered, -1);
+    int64_t& found = repeats_[static_cast<size_t>(row) % kRemembered];
+    if (found >> 1 == row) return found & 1;
+    const Rows& x = pair_.x;
+    const bool same = std::memcmp(x.row(row), x.row(row - 1), static_cast<size_t>(x.row_bytes())) == 0 &&
+                      (!x.scale || std::memcmp(x.scale + row, x.scale + row - 1, sizeof(float)) == 0);
+    found = 2 * row + same;
+    return same;
+}
+
 void Scorer::score(Ranked* ranked, int64_t n) {
     if (pair_.form == Form::bits) return score_bits(ranked, n);
     for (int64_t i = 0; i < n; i += kBatch) {
         const int64_t here = std::min(kBatch, n - i);
-        int64_t ids[kBatch];
+        int64_t ids[kBatch], asked = 0;
+        bool again[kBatch];
         double sums[kBatch], norms[kBatch];
-        for (int64_t j = 0; j < here; ++j) ids[j] = ranked[i + j].row;
-        kernels_.canonical(query_.get(), pair_.x, ids, here, sums_, sums, norms);
-        for (int64_t j = 0; j < here; ++j) ranked[i + j].score = finish(sums[j], norms[j], ids[j]);
+        for (int64_t j = 0; j < here; ++j) {
+            const int64_t row = ranked[i + j].row;
+            again[j] = i + j > 0 && ranked[i + j - 1].row == row - 1 && repeats(row);
+            ids[asked] = row;
+            asked += !again[j];
+        }
+        kernels_.canonical(query_.get(), pair_.x, ids, asked, sums_, sums, norms);
+        asked = 0;
+        for (int64_t j = 0; j < here; ++j) {
+            ranked[i + j].score = again[j] ? ranked[i + j - 1].score : finish(sums[asked], norms[asked], ranked[i + j].row);
+            asked += !again[j];
+        }
     }
 }
 

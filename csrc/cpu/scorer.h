@@ -40,6 +40,7 @@ public:
 
 private:
     double finish(double sum, double norm, int64_t row) const;
+    bool repeats(int64_t row);
     void score_bits(Ranked* ranked, int64_t n);
 
     const Pair& pair_;
@@ -48,6 +49,7 @@ private:
     Buffer<float> floats_;
     Buffer<double> query_;
     Buffer<uint8_t> bytes_;
+    std::vector<int64_t> repeats_;  // what `repeats` found last in each place: 2 * row + its answer
     double scale_ = 1.0, root_ = 0.0;
     int64_t set_bits_ = 0;
 };

@@ -11,9 +11,6 @@ namespace fec {
 // reading of each line that a plain store begins with.
 constexpr int64_t kLostFromCache = int64_t{16} << 20;
 
-// Bytes of one row of a float operand.
-inline int64_t row_size(const Rows& x) { return x.dim * (x.kind == Kind::f64 ? 8 : x.kind == Kind::f32 ? 4 : 2); }
-
 // task(lo, hi, worker) over n rows of row_bytes, in pieces of about 256 KiB; work of under about 100 us stays in the caller.
 template <class Task>
 bool for_rows(int64_t n, int64_t row_bytes, int threads, Poll poll, const Task& task) {

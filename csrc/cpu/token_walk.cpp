@@ -6,15 +6,6 @@ namespace {
 constexpr int64_t kBlockBytes = 128 << 10;  // stays in the second-level cache while every panel meets it
 constexpr int64_t kWorthAlone = 96;  // so many rows in place are better than more that are gathered
 
-int64_t row_bytes(const Rows& x) {
-    const int64_t bits = x.kind == Kind::f64                           ? 64
-                         : x.kind == Kind::f32                         ? 32
-                         : x.kind == Kind::f16 || x.kind == Kind::bf16 ? 16
-                         : x.kind == Kind::bits                        ? 1
-                                                                       : 8;
-    return std::max<int64_t>(1, x.dim * bits / 8);
-}
-
 bool all_zero(const Rows& x, int64_t row) {
     Buffer<float> values(x.dim);
     kernels().search.widen_rows(x, &row, 0, 1, false, values.get(), x.dim);
@@ -76,7 +67,7 @@ void TokenBlocks::place() {
         for (int64_t i = 0; i < n_; ++i) std::memcpy(scratch_.get() + i * ld, x.row(ids_[static_cast<size_t>(i)]), static_cast<size_t>(ld));
     }
     if (ld) rows_ = scratch_.get(), stride_ = ld, ahead_.shift = shift_of(element, x.kind);
-    if (!ld && family_ != Family::floats) kernels().maxsim.stream(rows_, stride_, n_, row_bytes(x));
+    if (!ld && family_ != Family::floats) kernels().maxsim.stream(rows_, stride_, n_, x.row_bytes());
     if (family_ == Family::codes && shifted_) {  // signed queries enter an unsigned panel plus 128: q.x = (q + 128).x - 128 sum(x)
         kernels_.code_sums(rows_, stride_, n_, x.dim, row_start_.get());
         for (int64_t i = 0; i < n_; ++i) row_start_[i] *= -128;
