@@ -147,8 +147,8 @@ def test_kernels_do_run(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_saved_and_restored(model: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = model.encode(TEXTS)
-    attributes = {id(module): set(module.__dict__) for module in model.modules()}
     model.save(str(tmp_path / "before"))
+    attributes = {id(module): set(module.__dict__) for module in model.modules()}
     with caplog.at_level(logging.INFO, "fastembed_core"):
         assert ours.accelerate(model) is model
     assert [record.getMessage() for record in caplog.records] == [
