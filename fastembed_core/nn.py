@@ -1,6 +1,9 @@
 """torch modules over the kernels: they train like torch's own, and run on our kernels where no gradient is asked for.
 
-pooling = fastembed_core.nn.Pooling("attention", embedding_dim=384, normalize=True)
+    from fastembed_core.nn import Pooling; pooling = Pooling("attention", embedding_dim=384, normalize=True)
+    from fastembed_core.nn import EmbeddingBag  # in the place of torch.nn.EmbeddingBag; bag.coded() has int8 rows
+
+What they compile to is a call of ours: torch.compile goes around it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Cohere's compressed embedding types, made of float embeddings of any origin.
 
-    fastembed_core.integrations.cohere.compress(embeddings, ["int8", "ubinary"])
+    from fastembed_core.integrations.cohere import compress; types = compress(embeddings, ["int8", "ubinary"])
 
 ``binary`` and ``ubinary`` pack the signs of eight elements into a byte, the first in its highest bit; ``binary`` is that less 128, as
 int8. ``int8`` and ``uint8`` are 256 equal steps between each dimension's smallest and largest value. The service calibrates those

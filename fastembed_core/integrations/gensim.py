@@ -1,6 +1,6 @@
 """gensim 4 KeyedVectors (word2vec, GloVe, fastText): nearest words and analogies by exact top-k.
 
-    fastembed_core.integrations.gensim.accelerate(vectors)
+    from fastembed_core.integrations.gensim import accelerate; accelerate(vectors)
 
 `restore` undoes it. Vectors may go on being trained: nothing is kept of them between calls.
 """

@@ -1,6 +1,6 @@
 """model2vec: static embeddings, each text the mean of its tokens' rows, by `embedding_bag`.
 
-    fastembed_core.integrations.model2vec.accelerate(model)
+    from fastembed_core.integrations.model2vec import accelerate; accelerate(model)
 
 `restore` undoes it.
 """

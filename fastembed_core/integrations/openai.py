@@ -1,6 +1,6 @@
 """OpenAI embeddings: a response's vectors as an array, and the shortening that ``dimensions=`` does, done afterwards.
 
-    fastembed_core.integrations.openai.shorten(response, dimensions=256)
+    from fastembed_core.integrations.openai import shorten; vectors = shorten(response, dimensions=256)
 
 text-embedding-3-large has 3,072 dimensions, -small 1,536; a shortened vector is its first elements, renormalized.
 """

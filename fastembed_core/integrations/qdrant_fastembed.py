@@ -1,6 +1,6 @@
 """Qdrant's fastembed: its pooling and normalization, for every model it runs.
 
-    fastembed_core.integrations.qdrant_fastembed.patch()
+    from fastembed_core.integrations.qdrant_fastembed import patch; patch()
 
 `unpatch` undoes it. (That package and this one share no more than part of a name.)
 """

@@ -1,6 +1,7 @@
 """transformers: what a model of any kind puts out, pooled; CLIP's scores, and search from texts to images and back.
 
-    fastembed_core.integrations.transformers.pool(model(**inputs), inputs, mode="mean", normalize=True)
+    from fastembed_core.integrations.transformers import pool; vectors = pool(model(**inputs), inputs, normalize=True)
+    from fastembed_core.integrations.transformers import clip_topk; logits, found = clip_topk(model, texts, images, k=5)
 
 `inputs` is what the tokenizer made (or its attention mask): BERT and DistilBERT pad on the right, GPT-2 often on the left, and
 either is read as it lies. A vision model has no padding: ``pool(model(pixel_values=...), mode="cls")``.

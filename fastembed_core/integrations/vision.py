@@ -1,6 +1,8 @@
 """Image backbones (VGG, ResNet and the like): a feature map to one vector an image.
 
-fastembed_core.integrations.vision.pool(features, mode="mean", normalize=True)
+    from fastembed_core.integrations.vision import pool; vectors = pool(features, mode="mean", normalize=True)
+
+Nothing but numpy or torch is imported.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """sentence-transformers 6: a model's pooling, normalization, codes and similarity, and its ``util`` functions under their own names.
 
-    fastembed_core.integrations.sentence_transformers.accelerate(model)
+    from fastembed_core.integrations.sentence_transformers import accelerate; accelerate(model)
 
-`accelerate` changes one model and `restore` undoes it; the functions are drop-in replacements:
-``from fastembed_core.integrations.sentence_transformers import semantic_search``. Whatever they do not take (sparse or float64
-embeddings, a score function of your own, gradients) goes to the host's function of the same name, whose signature each one has.
+    from fastembed_core.integrations.sentence_transformers import semantic_search, quantize_embeddings, maxsim
+
+`accelerate` changes one model and `restore` undoes it; the functions are drop-in replacements. Whatever they do not take (sparse or
+float64 embeddings, a score function of your own, gradients) goes to the host's function of the same name, whose signature each one has.
 """
 
 from .late_interaction import maxsim, maxsim_pairwise, mean_maxsim, mean_maxsim_pairwise
