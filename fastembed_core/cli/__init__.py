@@ -1,4 +1,4 @@
-"""The command line: ``fastembed-core info | demo | search | quantize | bench``.
+"""The command line: ``fastembed-core info | demo | embed | search | quantize | bench``.
 
 Each subcommand is a module here with ``add_parser(subparsers)``, which sets ``run``: a function of the parsed
 arguments. What a user can get wrong ends as one sentence on stderr and a non-zero exit; ``python -X dev`` shows where.
@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from .. import __version__
 
-COMMANDS = ("info", "demo", "search", "quantize", "bench")
+COMMANDS = ("info", "demo", "embed", "search", "quantize", "bench")
 
 OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
 

@@ -1,4 +1,4 @@
-"""``fastembed-core search``: the k best rows of a corpus file for each row of a query file."""
+"""``fastembed-core search``: the k best rows of a corpus file for each row of a query file, or of embedded texts for a question."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..dispatch import BUILT_IN, use_backend
 from ..ops.quantize import quantize
 from ..ops.rescore import rescore
 from ..ops.topk import topk
-from . import _files
+from . import _files, _text_corpus
 from ._progress import progress
 
 QUERIES_PER_CALL = 1024  # answers appear, and an interrupt is heard, at least this often
@@ -31,11 +31,13 @@ examples:
   fastembed-core search corpus.npy corpus.npy --exclude-self --metric ip -o neighbours.npz
   fastembed-core quantize corpus.npy --precision ubinary -o bits.npz
   fastembed-core search queries.npy bits.npz --metric hamming --rescore corpus.npy --candidates 100
+  fastembed-core embed texts.txt -o corpus && fastembed-core search corpus "a question"
 
 Answers are exact for the vectors as stored: ranked by the canonical score, ties by the lowest row number.
 JSON lines hold {"query": row, "indices": [...], "scores": [...]}; places no row fills are left out, and a score that is
 no finite number is null. An .npz holds `scores` and `indices`, both (queries, k), -1 where no row fills a place.
 A file that `Corpus.save` wrote has its own precision and metric, and its ids stand for rows in every answer.
+Of a folder that `embed` wrote, a question's answers are lines of score, line number and text, with tabs between.
 """
 
 
@@ -47,8 +49,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("queries", type=Path, help="(Q, D) array in a .npy file, or codes in a .npz file")
-    parser.add_argument("corpus", type=Path, help="(N, D) array in a .npy file, codes in a .npz file, or a saved Corpus")
+    parser.add_argument("queries", type=Path, help="(Q, D) array in a .npy file, or codes in a .npz file; or a folder of embedded texts")
+    parser.add_argument("corpus", help="(N, D) array in a .npy file, codes in a .npz file, or a saved Corpus; or a question")
     parser.add_argument("--k", "-k", type=int, default=10, help="answers per query (default 10)")
     parser.add_argument("--metric", help=f"one of {', '.join(metrics.METRICS)} (default cosine; for codes it must be said)")
     parser.add_argument(
@@ -73,6 +75,9 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.threads is not None:
             stack.enter_context(threads.limit(arguments.threads))
         stack.enter_context(use_backend(arguments.backend))
+        if _text_corpus.is_text_corpus(arguments.queries):
+            ask(arguments.queries, arguments.corpus, arguments)
+            return
         task = prepare(arguments)
         if arguments.output is None:
             write_lines(answers(task), sys.stdout)
@@ -83,6 +88,22 @@ def run(arguments: argparse.Namespace) -> None:
             blocks = [(scores, indices) for _, scores, indices in answers(task)]
             scores, indices = (np.concatenate(part) for part in zip(*blocks, strict=True))
             _files.save_arrays(arguments.output, scores=scores, indices=indices)
+
+
+def ask(folder: Path, question: str, arguments: argparse.Namespace) -> None:
+    """Print the lines of a folder of embedded texts that are nearest to a question."""
+    for name in ("metric", "precision", "mask", "exclude_self", "rescore", "candidates", "output"):
+        if getattr(arguments, name) not in (None, False):
+            raise ValueError(f"--{name.replace('_', '-')}: got it for a question, expected queries.npy and a corpus of vectors")
+    corpus, lines, model = _text_corpus.read(folder)
+    from ._encoder import Encoder
+
+    query = Encoder(model).embed([question], prompt="query")
+    if query.shape[1] != corpus.dim:
+        raise ValueError(f"{folder}: got vectors of {corpus.dim} dimensions, expected {query.shape[1]} as its model makes; embed them anew")
+    scores, numbers = corpus.search(query, arguments.k)
+    for score, number in zip(scores[0], numbers[0], strict=True):
+        print(f"{score:.3f}\t{number}\t{lines[number - 1]}")
 
 
 class Task(NamedTuple):
@@ -104,11 +125,12 @@ def prepare(arguments: argparse.Namespace) -> Task:
     queries = _files.load_vectors(arguments.queries, "queries")
     metric = None if arguments.metric is None else metrics.canonical_name(arguments.metric)
     corpus: np.ndarray | Codes | Corpus
-    if is_corpus(arguments.corpus):
+    path = Path(arguments.corpus)
+    if is_corpus(path):
         corpus = _saved_corpus(arguments, metric)
         metric = corpus.metric
     else:
-        corpus = _coded_corpus(_files.load_vectors(arguments.corpus, "corpus"), arguments.precision)
+        corpus = _coded_corpus(_files.load_vectors(path, "corpus"), arguments.precision)
     coded_queries = queries
     if isinstance(corpus, Codes) and corpus.precision in BIT_PRECISIONS and metric in metrics.BIT_METRICS and _is_float(queries):
         coded_queries = quantize(queries, corpus.precision)
