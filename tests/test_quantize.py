@@ -116,6 +116,29 @@ def test_quotients_at_whole_numbers_are_those_of_division(backend: str) -> None:
     assert_same_array(fc.quantize(x, "uint8", ranges=np.stack([low, high]), backend=backend).data, u)
 
 
+@pytest.mark.op("quantize", reference=True)
+@pytest.mark.parametrize("precision", ["int8_row", "int4_row"])
+def test_quotients_between_two_codes_are_those_of_division(backend: str, precision: str) -> None:
+    levels = {"int8_row": 127, "int4_row": 7}[precision]
+    most = np.abs(np.random.default_rng(12).standard_normal((300, 1))).astype(np.float32) + np.float32(0.01)
+    most[:20] *= np.float32(10.0) ** np.arange(-44, -24, dtype=np.float32)[:, None]  # scales whose inverse is no normal number, too
+    scale = most / np.float32(levels)
+    x = scale * (np.arange(-levels, levels, dtype=np.float32) + np.float32(0.5))
+    x = np.concatenate([most, x, np.nextafter(x, np.float32(9)), np.nextafter(x, np.float32(-9))], axis=1)
+    x = np.clip(x, -most, most)
+    with np.errstate(all="ignore"):
+        expected = np.clip(np.rint(x / scale), -levels, levels)
+        assert (np.rint(x[50:] * (1 / scale[50:])) != expected[50:]).any()
+    codes = fc.quantize(x, precision, backend=backend)
+    there = scale[:, 0] > 0
+    expected = expected[there].astype(np.int8)
+    if precision == "int8_row":
+        assert_same_array(codes.data[there], expected)
+    else:
+        low, high = codes.data[there] & 15, codes.data[there] >> 4
+        assert_same_array((np.stack([low, high], 2).reshape(len(low), -1)[:, : x.shape[1]]).astype(np.int8) - np.int8(8), expected)
+
+
 @pytest.mark.op("dequantize")
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_dequantize_equals_the_reference(backend: str, precision: str) -> None:

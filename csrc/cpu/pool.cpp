@@ -8,6 +8,7 @@
 #include "../core/fp_state.h"
 #include "../core/thread_pool.h"
 #include "dispatch.h"
+#include "quantize.h"
 
 namespace fec {
 namespace {
@@ -219,6 +220,11 @@ bool pool(const Pooling& given, int threads, Poll poll) {
     Pooling call = given;
     const Buffer<float> queries = aligned_queries(given);
     call.query = queries.get();
+    std::vector<float> ranges;
+    if (call.sink.ranges) {
+        ranges = with_inverses(call.sink.ranges, call.sink.dim);
+        call.sink.ranges = ranges.data();
+    }
     const bool one_token = call.mode == PoolMode::cls || call.mode == PoolMode::lasttoken;
     const int64_t given_tokens = call.offsets ? call.offsets[call.sequences] : call.sequences * call.length;
     const int64_t tokens = one_token ? std::min(call.sequences, given_tokens) : given_tokens;

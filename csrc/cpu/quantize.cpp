@@ -10,6 +10,15 @@
 
 namespace fec {
 
+std::vector<float> with_inverses(const float* ranges, int64_t dim) {
+    std::vector<float> all(ranges, ranges + 2 * dim);
+    for (int64_t i = 0; i < dim; ++i) {
+        const float step = ranges[dim + i];
+        all.push_back(step >= 0x1p-100f && step <= 0x1p100f ? 1 / step : std::numeric_limits<float>::quiet_NaN());
+    }
+    return all;
+}
+
 bool quantize(const Rows& x, const RowSink& out, const float* limits, int threads, Poll poll) {
     FpState ieee;
     RowSink sink = out;
@@ -22,6 +31,7 @@ bool quantize(const Rows& x, const RowSink& out, const float* limits, int thread
             const float step = (maximum[i] - minimum[i]) / 255.0f;
             ranges.push_back(step == 0.0f ? 1.0f : step);
         }
+        ranges = with_inverses(ranges.data(), x.dim);
         sink.ranges = ranges.data();
     }
     std::vector<std::vector<float>> scratch(threads);

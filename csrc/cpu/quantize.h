@@ -1,5 +1,7 @@
 // Float rows to codes and back, and the ranges of their dimensions.
 #pragma once
+#include <vector>
+
 #include "../core/types.h"
 #include "rows.h"
 
@@ -13,6 +15,9 @@ struct QuantizeKernels {
     // Widens limits, minimum[dim] then maximum[dim], by rows lo to hi; a dimension with NaN becomes and stays NaN.
     void (*calibrate)(const Rows& x, float* limits, int64_t lo, int64_t hi);
 };
+
+// The ranges of a sink of int8 or uint8: minimum[dim] and step[dim] as given, and the inverse of each step.
+std::vector<float> with_inverses(const float* ranges, int64_t dim);
 
 // Each returns false where poll asked to stop. For int8 and uint8, limits are minimum[dim] then maximum[dim]: the sink's
 // ranges are made of them here.

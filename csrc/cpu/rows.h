@@ -14,7 +14,7 @@ struct RowSink {
     int64_t dim;
     Precision precision;
     float* scale;         // n, for *_row
-    const float* ranges;  // minimum[dim] then step[dim], for int8 and uint8
+    const float* ranges;  // for int8 and uint8: minimum[dim], step[dim], then 1 / step, NaN where it would not be a normal number
     bool past_cache;      // stores of bytes bypass the cache; data and stride are then multiples of 16
 };
 

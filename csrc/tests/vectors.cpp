@@ -100,10 +100,11 @@ int stored_code(const uint8_t* row, Precision precision, int64_t d) {
 
 void check_quantize(const Operand& x) {
     const int64_t n = x.rows.n, dim = x.rows.dim;
-    std::vector<float> ranges(static_cast<size_t>(2 * dim)), scratch(static_cast<size_t>(dim)), scale(static_cast<size_t>(n));
+    std::vector<float> ranges(static_cast<size_t>(3 * dim)), scratch(static_cast<size_t>(dim)), scale(static_cast<size_t>(n));
     for (int64_t d = 0; d < dim; ++d) {
         ranges[static_cast<size_t>(d)] = -2.5f + static_cast<float>(d % 7) / 9;
         ranges[static_cast<size_t>(dim + d)] = static_cast<float>(1 + d % 5) / 211;
+        ranges[static_cast<size_t>(2 * dim + d)] = d % 11 ? 1 / ranges[static_cast<size_t>(dim + d)] : NAN;  // NaN: it must divide
     }
     for (const Precision precision : precisions) {
         for (const bool past_cache : {false, true}) {
