@@ -28,6 +28,25 @@ bool has_i8mm() {
 }  // namespace
 #endif
 
+namespace {
+
+bool is_zen5() {
+#if defined(__x86_64__)
+    unsigned eax, ebx, ecx, edx;
+    if (!__get_cpuid(0, &eax, &ebx, &ecx, &edx) || ebx != signature_AMD_ebx) return false;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (eax >> 8 & 0xF) + (eax >> 20 & 0xFF) == 0x1A;
+#else
+    return false;
+#endif
+}
+
+}  // namespace
+
+int64_t fetched_ahead(int64_t bytes) {
+    static const bool by_software = is_zen5();
+    return by_software ? bytes : 0;
+}
+
 bool isa_available(Isa isa) {
     if (isa == Isa::scalar) return true;
 #if defined(__x86_64__)

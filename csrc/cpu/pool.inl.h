@@ -23,7 +23,10 @@ inline const T* at(const char* p) {
 }
 
 // Tokens that lie about `distance` bytes apart.
-inline int64_t tokens_ahead(int64_t dim, int64_t bytes) { return 1 + distance / (1 + dim * bytes); }
+inline int64_t tokens_ahead(int64_t dim, int64_t bytes) {
+    const int64_t wanted = fec::fetched_ahead(distance);
+    return wanted ? 1 + wanted / (1 + dim * bytes) : 0;
+}
 
 // The token to be read then: exactly within the span, a guess behind it.
 inline const char* later(const Span& span, int64_t token, int64_t stride) {

@@ -1,5 +1,6 @@
 // From a float32 row to each precision, and its L2 normalization. Rows lie at any alignment and are never read past their
 // end. A NaN anywhere follows the same rule on every instruction set, so that codes are the same bits everywhere.
+#include "../core/cpu_features.h"
 #include "rows.h"
 
 namespace {
@@ -55,7 +56,10 @@ inline void each_of(const T* x, int64_t d, int64_t ahead, const Body& body) {
 }
 
 // How far on in memory the row lies that is read next but about 8 KiB: the nearest distance that hides DRAM's latency.
-inline int64_t ahead(int64_t row_bytes, int64_t stride) { return (row_bytes > 0 ? (8191 + row_bytes) / row_bytes : 0) * stride; }
+inline int64_t ahead(int64_t row_bytes, int64_t stride) {
+    const int64_t bytes = fec::fetched_ahead(8192);
+    return bytes && row_bytes > 0 ? (bytes - 1 + row_bytes) / row_bytes * stride : 0;
+}
 
 inline int64_t size_of(fec::Kind kind) { return kind == fec::Kind::f64 ? 8 : kind == fec::Kind::f32 ? 4 : 2; }
 

@@ -1,6 +1,7 @@
 // Rows of a corpus one at a time: conversion into scratch, norms, and up to eight queries against rows walked in order –
 // a single stream is what the prefetcher follows best, so this is the way for few queries.
 #pragma once
+#include "../core/cpu_features.h"
 #include "search.h"
 
 namespace {
@@ -217,8 +218,7 @@ void code_squares(const Rows& x, const int64_t* ids, int64_t first, int64_t n, i
     }
 }
 
-// How far ahead codes are brought into the cache: rows this short leave the hardware's own prefetching behind.
-constexpr int64_t kAhead = 2048;
+constexpr int64_t kAhead = 2048;  // bytes a walk over rows fetches ahead, where that helps
 
 // out[r] = start + the lanes' sum of walk(row r). W rows' lanes are summed together, which costs a third of summing each alone.
 template <class Walk>
@@ -252,11 +252,12 @@ void code_sums(const char* rows, int64_t stride, int64_t n, int64_t dim, int32_t
 void code_dot_rows(const int16_t* q, const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* out) {
     using namespace simd;
     const int32_t* words = reinterpret_cast<const int32_t*>(q);
+    const int64_t ahead = fec::fetched_ahead(kAhead);
     const auto walk = [&](auto* tag) {
         sum_walks(x, ids, first, n, 0, out, [&](const char* row) {
             I dot = izero();
             over_words(reinterpret_cast<decltype(tag)>(row), x.dim, [&](I v, int64_t k) {
-                prefetch(row + k + kAhead);
+                prefetch(row + k + ahead);
                 dot = madd16(dot, v, iload(words + k / 2));
             });
             return dot;
@@ -274,7 +275,7 @@ void nibble_dot_rows(const int8_t* even, const int8_t* odd, const Rows& x, const
     const int32_t* low = reinterpret_cast<const int32_t*>(even);
     const int32_t* high = reinterpret_cast<const int32_t*>(odd);
     constexpr int64_t step = 4 * W;
-    const int64_t bytes = (x.dim + 1) / 2;
+    const int64_t bytes = (x.dim + 1) / 2, ahead = fec::fetched_ahead(kAhead);
     I eights = izero();
     for (int64_t i = 0; i < bytes; i += step) {
         eights = dot_u7(eights, iset1(0x08080808), iload(low + i / 4));
@@ -288,7 +289,7 @@ void nibble_dot_rows(const int8_t* even, const int8_t* odd, const Rows& x, const
         };
         int64_t i = 0;
         for (; i + step <= bytes; i += step) {
-            prefetch(row + i + kAhead);
+            prefetch(row + i + ahead);
             add(iload(reinterpret_cast<const int32_t*>(row + i)), i);
         }
         if (i < bytes) add(iload_n(row + i, bytes - i), i);
@@ -302,9 +303,10 @@ void sign_dot_rows(const int8_t* q, const Rows& x, const int64_t* ids, int64_t f
     const int32_t* words = reinterpret_cast<const int32_t*>(q);
     I ones = izero();
     for (int64_t i = 0; i < (x.dim + 7) / 8 * 8; i += 4 * W) ones = dot_u7(ones, iset1(0x01010101), iload(words + i / 4));
+    const int64_t ahead = fec::fetched_ahead(kAhead);
     sum_walks(x, ids, first, n, -isum(ones), out, [&](const char* row) {
         I dot = izero();
-        prefetch(row + kAhead);
+        prefetch(row + ahead);
         over_bits(x, row, [&](uint64_t word, int64_t at) { dot = dot_u7(dot, choose(word, 2, 0), iload(words + at / 4)); });
         return dot;
     });
@@ -320,10 +322,11 @@ void hamming_rows(const uint8_t* q, const Rows& x, const int64_t* ids, int64_t f
     for (int64_t i = whole; i < bytes; ++i) keep[i - whole] = 0xFF;
     if (x.dim % 8) keep[bytes - 1 - whole] = static_cast<uint8_t>(0xFF00 >> (x.dim % 8));
     const I valid = iload(reinterpret_cast<const int32_t*>(keep));
+    const int64_t ahead = fec::fetched_ahead(kAhead);
     sum_walks(x, ids, first, n, 0, out, [&](const char* row) {
         I acc = izero();
         for (int64_t i = 0; i < whole; i += step) {
-            prefetch(row + i + kAhead);
+            prefetch(row + i + ahead);
             acc = hamming(acc, iload(words + i / 4), iload(reinterpret_cast<const int32_t*>(row + i)));
         }
         if (whole < bytes) acc = hamming(acc, iload(words + whole / 4), iand(valid, iload_n(row + whole, bytes - whole)));
@@ -349,7 +352,7 @@ struct Unqualified<const T*> {
 
 // Sums of a row's products with NQ queries, and of its squares, in the lanes of vectors.
 template <class T, int NQ>
-inline __attribute__((always_inline)) void dot_walk(const float* q, int64_t ldq, const char* row, int64_t dim, simd::F* dots,
+inline __attribute__((always_inline)) void dot_walk(const float* q, int64_t ldq, const char* row, int64_t dim, int64_t ahead, simd::F* dots,
                                                     simd::F& own) {
     using namespace simd;
     constexpr int U = NQ == 1 ? 4 : NQ == 2 ? 2 : 1;  // independent chains enough to hide the latency of fma
@@ -366,7 +369,7 @@ inline __attribute__((always_inline)) void dot_walk(const float* q, int64_t ldq,
     int64_t i = 0;
     for (; i + U * W <= dim; i += U * W)
         for (int u = 0; u < U; ++u) {
-            rows::prefetch(p + i + u * W, kAhead);
+            rows::prefetch(p + i + u * W, ahead);
             add_products(widen(p + i + u * W), i + u * W, u);
         }
     for (; i < dim; i += W) add_products(dim - i < W ? widen_n(p + i, dim - i) : widen(p + i), i, 0);
@@ -385,16 +388,17 @@ inline void narrow_first(float* out, simd::F v, int n) {
         simd::narrow_n(out, v, n);
 }
 
-// One row after the other, its lines fetched 2 KiB ahead: two rows at once, though they would share the loads of the queries,
+// One row after the other: two rows at once, though they would share the loads of the queries,
 // took a quarter longer, for the more there is to do between two lines, the fewer are on their way. W rows' lanes are summed together.
 template <class T, int NQ>
 inline void dot_rows_as(const float* q, int64_t ldq, const Rows& x, const int64_t* ids, int64_t first, int64_t n, float* out,
                         float* squares) {
     using namespace simd;
     F dots[NQ * W], own[W];
+    const int64_t ahead = fec::fetched_ahead(kAhead);
     for (int64_t r = 0; r < n; r += W) {
         const int here = static_cast<int>(n - r < W ? n - r : W);
-        for (int at = 0; at < here; ++at) dot_walk<T, NQ>(q, ldq, row_at(x, ids, first, r + at), x.dim, dots + at, own[at]);
+        for (int at = 0; at < here; ++at) dot_walk<T, NQ>(q, ldq, row_at(x, ids, first, r + at), x.dim, ahead, dots + at, own[at]);
         for (int j = 0; j < NQ; ++j) narrow_first(out + j * n + r, sum_each(dots + j * W), here);
         narrow_first(squares + r, sum_each(own), here);
     }

@@ -51,8 +51,7 @@ struct SearchKernels {
     void (*code_squares)(const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* squares);
 
     void (*dot_tile)(const float* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, Ahead ahead, float* out);
-    void (*square_tile)(const float* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, Ahead ahead,
-                        float* out);
+    void (*square_tile)(const float* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, Ahead ahead, float* out);
     void (*code_tile)(const void* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, Ahead ahead,
                       const int32_t* row_start, const int32_t* lane_start, int32_t* out);
     void (*bit_tile)(const uint32_t* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, Ahead ahead,

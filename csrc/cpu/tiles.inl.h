@@ -57,8 +57,10 @@ inline void float_sweep(const float* panel, int64_t dim, const char* rows, int64
     do {  // once for dim = 0: sums of nothing are 0
         const int64_t to = from + kDepth < dim ? from + kDepth : dim;
         int64_t i = 0;
-        for (; i + R <= n; i += R) float_tile<R, V, Squared>(panel, from, to, rows + i * stride, stride, ahead.from(i), out + i * V * simd::W);
-        for (; i + 2 <= n; i += 2) float_tile<2, V, Squared>(panel, from, to, rows + i * stride, stride, ahead.from(i), out + i * V * simd::W);
+        for (; i + R <= n; i += R)
+            float_tile<R, V, Squared>(panel, from, to, rows + i * stride, stride, ahead.from(i), out + i * V * simd::W);
+        for (; i + 2 <= n; i += 2)
+            float_tile<2, V, Squared>(panel, from, to, rows + i * stride, stride, ahead.from(i), out + i * V * simd::W);
         for (; i < n; ++i) float_tile<1, V, Squared>(panel, from, to, rows + i * stride, stride, ahead.from(i), out + i * V * simd::W);
         from = to;
     } while (from < dim);
@@ -162,7 +164,8 @@ inline uint32_t tail_bits(int64_t bits) {
     return word;
 }
 
-void bit_tiles(const uint32_t* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, fec::Ahead ahead, int32_t* out) {
+void bit_tiles(const uint32_t* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, fec::Ahead ahead,
+               int32_t* out) {
     const int64_t words = dim / 32, bits = dim % 32, tail = (bits + 7) / 8;
     if (vectors == 1)
         word_sweep<BitWords, 1>(panel, words, tail, tail_bits(bits), rows, stride, n, ahead, nullptr, nullptr, out);
