@@ -40,12 +40,6 @@ def test_empty(device: str, q: int, n: int, d: int, c: int, k: int) -> None:
         agree(fc.rescore, device, queries, corpus, ids_of(q, max(n, 1), c), k, metric=metric)
 
 
-def test_similarity_paired(device: str) -> None:
-    for pairing, metric in cases.FEW_SCORED:
-        queries, corpus = cases.operands(pairing, 35, 35, 21)
-        agree(fc.similarity_paired, device, queries, corpus, metric, what=f"{pairing} {metric}")
-
-
 def test_row_slices(device: str) -> None:
     """A Matryoshka slice is read in place. (The interpreter takes no two tensors of different length at one address.)"""
     x = cases.rng_of("slices").standard_normal((30, 40)).astype(np.float32)

@@ -5,13 +5,21 @@ from __future__ import annotations
 import cases
 import numpy as np
 import pytest
+import torch
+from oracle import values64
 
 import fastembed_core as fc
+from fastembed_core.arrays import rows_of
+from fastembed_core.backends.triton._allowed import Allowed
+from fastembed_core.backends.triton._operand import side_of
+from fastembed_core.backends.triton._queries import prepared
+from fastembed_core.backends.triton._scan import kind_of, scan_keys, squares_of, step_of
+from fastembed_core.ops.scores import Score
 
 from .operands import agree, moved
 
 
-@pytest.mark.parametrize("values", ["normal", "nan", "ties", "near"])
+@pytest.mark.parametrize("values", ["normal", "nan"])
 def test_small_corpora(device: str, values: str) -> None:
     """Every row scored canonically."""
     for pairing, metric in cases.FEW_SCORED[::2]:
@@ -31,7 +39,7 @@ def test_masks_and_excludes(device: str) -> None:
     x = cases.rng_of("masks").standard_normal((n, 8)).astype(np.float32)
     queries, rng = x[:4].copy(), cases.rng_of("rows", n)
     for name, mask in cases.masks(4, n, rng):
-        for exclude in (None, rng.integers(-1, n, (4, 5))):
+        for exclude in (None, rng.integers(-1, n, (4, 5)))[: 2 if "own" in name else 1]:
             expected = fc.topk(queries, x, 6, mask=mask, exclude=exclude, backend="reference")
             given = moved(np.ascontiguousarray(mask), device)
             result = fc.topk(moved(queries, device), moved(x, device), 6, mask=given, exclude=exclude, backend="triton")
@@ -61,18 +69,51 @@ def test_groups(device: str, pairing: cases.Pairing, metric: str, values: str) -
     agree(fc.topk, device, queries, corpus, 9, metric=metric)
 
 
-def test_many_queries(device: str) -> None:
-    """More than one tile of them: rows' norms are made ahead, and queries are the product's first operand."""
-    queries, corpus = cases.operands(cases.Pairing("f32", "int4_row", ("l2",)), 65, 600, 9)
-    agree(fc.topk, device, queries, corpus, 1, metric="l2")
+@pytest.mark.parametrize("count", [3, 65])
+@pytest.mark.parametrize(
+    ("query", "corpus"), [("f32", "f32"), ("f32", "bf16"), ("bf16", "f16"), ("f32", "int8_row"), ("f16", "int4_row"), ("f32", "binary")]
+)
+def test_bounds_hold(device: str, query: str, corpus: str, count: int) -> None:
+    """A scan's keys are those of merits no smaller than a group's largest, and not much larger."""
+    n, d, group = 300, 23, 16
+    q, x = cases.operands(cases.Pairing(query, corpus, ("cosine", "ip", "l2")), count, n, d)
+    a, b = values64(q), values64(x)
+    lengths = np.linalg.norm(b, axis=1)
+    for metric in ("cosine", "ip", "l2") if corpus != "binary" else ("cosine", "ip"):
+        score = Score(metric, "float", np.dtype(np.float32))
+        left, right = (side_of(rows_of(moved(v, device), "x", metric)[0], score, torch.device(device)) for v in (q, x))
+        kind = kind_of(left, right, score)
+        queries = prepared(left, right, 0, count, kind, step_of(right, kind))
+        keys = torch.empty((count, -(-n // group)), dtype=torch.int32, device=device)
+        squares = squares_of(right, kind) if count > 64 else None
+        scan_keys(queries, right, 0, keys, group, score, Allowed(None, None, torch.device(device)), kind, squares)
+        merit = {"cosine": a @ b.T / lengths, "ip": a @ b.T, "l2": a @ b.T - lengths**2 / 2}[metric]
+        bits = ~keys.cpu().numpy()
+        bound = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).view(np.float32) / queries.scale.cpu().numpy()[:, None].astype(np.float64)
+        slack = queries.bound.cpu().numpy()[:, None] / queries.scale.cpu().numpy()[:, None] * (1 if metric == "cosine" else lengths)
+        best = [(merit + slack * sign).T[at : at + group].max(0) for at in range(0, n, group) for sign in (0, 3)]
+        least, most = np.array(best[::2]).T, np.array(best[1::2]).T
+        extra = slack if metric == "cosine" else 0.0  # what all rows share is added later
+        assert (bound + extra >= least).all(), metric
+        assert (bound <= most + 1e-4 * np.abs(most)).all(), metric
 
 
-@pytest.mark.parametrize("values", ["duplicates", "nan", "inf", "zero_rows", "subnormal", "dynamic", "overflow", "offset", "near"])
-def test_what_bounds_cannot_prove(device: str, values: str) -> None:
+@pytest.mark.parametrize(
+    ("values", "metric"),
+    [
+        ("duplicates", "cosine"),
+        ("nan", "l2"),
+        ("inf", "cosine"),
+        ("zero_rows", "cosine"),
+        ("subnormal", "ip"),
+        ("overflow", "l2"),
+        ("near", "l2"),
+    ],
+)
+def test_what_bounds_cannot_prove(device: str, values: str, metric: str) -> None:
     """Queries whose certificate fails are scanned again, canonically."""
-    for metric in ("cosine", "l2"):
-        queries, corpus = cases.operands(cases.Pairing("f32", "f32", (metric,)), 2, 700, 9, values)
-        agree(fc.topk, device, queries, corpus, 3, metric=metric, what=metric)
+    queries, corpus = cases.operands(cases.Pairing("f32", "f32", (metric,)), 2, 580, 9, values)
+    agree(fc.topk, device, queries, corpus, 3, metric=metric)
 
 
 def test_masks_and_excludes_of_groups(device: str) -> None:

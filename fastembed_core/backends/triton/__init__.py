@@ -31,7 +31,7 @@ def _describe() -> str:
 
 BACKEND = Backend(
     name="triton",
-    ops=frozenset({"normalize", "pool", "quantize", "rescore", "similarity_paired", "topk"}),
+    ops=frozenset({"normalize", "pool", "quantize", "rescore", "topk"}),
     missing=_missing,
     describe=_describe,
 )

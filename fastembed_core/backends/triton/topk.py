@@ -51,6 +51,8 @@ def topk(
             for lo in range(0, q.n, search.tile):
                 part = slice(lo, min(lo + search.tile, q.n))
                 keys[part], rows[part] = search.run(part)
+            if stats is not None:  # but for what a second round does on the device
+                stats |= {"scanned": q.n * x.n, "rescored": q.n * search.taken * search.group, "scan": "float"}
         return scores_of(keys, score), rows.masked_fill_(keys == 2**31 - 1, -1)
 
 
