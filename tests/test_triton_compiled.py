@@ -205,6 +205,13 @@ def test_pool(launched: Callable[..., dict[str, Compiled]], kind: str, mode: str
     assert kernels["_piece_kernel"].has(r"ld\.global\S*\.v4\.b32")
 
 
+@pytest.mark.parametrize("precision", ["int8_row", "int4_row", "float16"])
+def test_embedding_bag(launched: Callable[..., dict[str, Compiled]], precision: str) -> None:
+    table = tensor(100, 256, dtype=torch.float16) if precision == "float16" else codes(precision, 100, 256)
+    kernels = launched(fc.embedding_bag, table, np.zeros((4, 32), np.int64))
+    assert set(kernels) == {"_piece_kernel", "_finish_kernel"}
+
+
 @pytest.mark.parametrize("precision", ["int8_row", "int4_row", "binary", "ubinary"])
 def test_quantize_and_normalize(launched: Callable[..., dict[str, Compiled]], precision: str) -> None:
     x = tensor(64, 1024)

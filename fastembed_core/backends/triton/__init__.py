@@ -31,7 +31,7 @@ def _describe() -> str:
 
 BACKEND = Backend(
     name="triton",
-    ops=frozenset({"normalize", "pool", "quantize", "rescore", "topk"}),
+    ops=frozenset({"embedding_bag", "normalize", "pool", "quantize", "rescore", "topk"}),
     missing=_missing,
     describe=_describe,
 )

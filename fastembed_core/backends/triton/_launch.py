@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...arrays import Rows
+from ...arrays import Rows, to_device
 from ...dispatch import Unsupported
 from . import interpreted
 
@@ -35,6 +35,11 @@ def on(device: torch.device) -> Iterator[None]:
     current = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
     with torch.no_grad(), current, np.errstate(all="ignore"):
         yield
+
+
+def beside(x: Any, device: torch.device) -> torch.Tensor | None:
+    """A side array as a dense tensor on `device`; None stays None."""
+    return None if x is None else (x.to(device) if isinstance(x, torch.Tensor) else to_device(x, str(device))).contiguous()
 
 
 def blocks(n: int, size: int) -> int:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import triton
 import triton.language as tl
 
-from ...arrays import Rows, to_device
+from ...arrays import Rows
 from ...ops.scores import Score
+from ._launch import beside
 
 STORAGE = {"bits": torch.uint8, "bf16": torch.int16}  # how kernels see kinds that they take apart bit by bit
+
+
+VALUES = Score("ip", "float", np.dtype(np.float32))  # codes read for what they stand for, bits as -1 and 1
 
 
 class Side(NamedTuple):
     """Tensors on one device. kind is `Rows.kind`, "signs" for bits that stand for -1 and 1."""
 
-    data: torch.Tensor  # (n, width), elements of a row side by side
+    data: torch.Tensor  # (n, width), elements of a row side by side; (B, T, D) of token states
     scale: torch.Tensor | None  # (n,) float32
     ranges: torch.Tensor | None  # (2, dim) float32 minimum and step
     kind: str
@@ -42,16 +47,12 @@ def side_of(rows: Rows, score: Score, device: torch.device) -> Side:
     ranges = x.ranges if score.form == "float" else None
     return Side(
         data.view(STORAGE.get(x.kind, data.dtype)),
-        _beside(x.scale, device),
-        _beside(ranges, device),
+        beside(x.scale, device),
+        beside(ranges, device),
         "signs" if signs else x.kind,
         x.flip,
         x.dim,
     )
-
-
-def _beside(x: Any, device: torch.device) -> torch.Tensor | None:
-    return None if x is None else (x if isinstance(x, torch.Tensor) else to_device(x, str(device))).contiguous()
 
 
 @triton.jit

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
-from ...arrays import Rows, to_device
-from ._launch import device_of, fill, on
+from ...arrays import Rows
+from ._launch import beside, device_of, fill, on
 from ._map import map_rows
 from ._rows import output
 
@@ -17,8 +15,7 @@ def quantize(x: Rows, precision: str, ranges: Any, codes: Any, scale: Any) -> tu
     device = device_of(x)
     with on(device):
         v = x.to_torch(str(device)).data
-        limits = ranges if isinstance(ranges, torch.Tensor) else to_device(ranges, str(device))
-        made = output(x.n, x.dim, precision, None if limits is None else limits.contiguous(), device)
+        made = output(x.n, x.dim, precision, beside(ranges, device), device)
         map_rows(v, x.kind, made)
     fill(codes, made.codes)
     fill(scale, made.scale)
