@@ -194,6 +194,20 @@ def test_canonical_scores_are_float64(launched: Callable[..., dict[str, Compiled
     assert kernel.has(r"sqrt\.rn\.f64") and kernel.has(r"div\.rn\.f64") and kernel.has(r"cvt\.rn\.f32\.f64")
 
 
+@pytest.mark.parametrize("kind", FLOATS)
+def test_maxsim(launched: Callable[..., dict[str, Compiled]], kind: str) -> None:
+    queries, documents = tensor(2, 32, 128, dtype=FLOATS[kind]), tensor(200, 180, 128, dtype=FLOATS[kind])
+    kernels = launched(fc.maxsim, queries, documents, k=10)
+    assert kernels["_late_scan_kernel"].has(WGMMA[kind])
+    assert {"_late_keys_kernel", "_certify_kernel", "_select_kernel"} <= set(kernels)
+
+
+def test_range_search(launched: Callable[..., dict[str, Compiled]]) -> None:
+    x = tensor(20000, 768, dtype=torch.bfloat16)
+    kernels = launched(fc.range_search, x[:64], x, 0.5)
+    assert kernels["_scan_kernel"].has(WGMMA["bf16"])
+
+
 @pytest.mark.parametrize("mode", ["mean", "max", "cls", "weightedmean", "attention"])
 @pytest.mark.parametrize("kind", FLOATS)
 def test_pool(launched: Callable[..., dict[str, Compiled]], kind: str, mode: str) -> None:

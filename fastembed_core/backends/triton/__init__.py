@@ -31,7 +31,7 @@ def _describe() -> str:
 
 BACKEND = Backend(
     name="triton",
-    ops=frozenset({"embedding_bag", "normalize", "pool", "quantize", "rescore", "topk"}),
+    ops=frozenset({"embedding_bag", "maxsim", "normalize", "pool", "quantize", "range_search", "rescore", "topk"}),
     missing=_missing,
     describe=_describe,
 )

@@ -213,12 +213,13 @@ def scan_keys(
     )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["count"])
-def _certify_kernel(worst_taken, worst, bound, factor, square, flags, count, METRIC: tl.constexpr, BLOCK: tl.constexpr):
-    """flags[i] is 0 where no row left out can reach the worst score kept, rounded to float32 as it will be."""
-    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = i < count
-    left_out, last = tl.load(worst_taken + i, mask=inside, other=0), tl.load(worst + i, mask=inside, other=0)
+@triton.jit(do_not_specialize=["count", "groups"])
+def _certify_kernel(keys, worst, bound, factor, square, flags, count, groups, METRIC: tl.constexpr, BLOCK: tl.constexpr):
+    """flags[i, g] is 0 where no row of a group of that key can score as well as worst[i], rounded to float32 as it will be."""
+    place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = place < count
+    i = place // groups
+    left_out, last = tl.load(keys + place, mask=inside, other=0), tl.load(worst + i, mask=inside, other=0)
     squared = tl.load(square + i, mask=inside, other=0)
     norm = tl.sqrt(squared)
     unit = 1.0 / tl.load(factor + i, mask=inside, other=1).to(tl.float64)
@@ -241,7 +242,7 @@ def _certify_kernel(worst_taken, worst, bound, factor, square, flags, count, MET
         floor = (squared * (1 - 2.0**-40) - far) * 0.5
     bounded = (squared >= LOW) & (squared <= HIGH) & (last < NAN)
     certain = (left_out == EMPTY) | (bounded & (merit < floor))
-    tl.store(flags + i, 1 - certain.to(tl.int32), mask=inside)
+    tl.store(flags + place, 1 - certain.to(tl.int32), mask=inside)
 
 
 @triton.jit
@@ -250,8 +251,9 @@ def _float_of(bits):
     return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).to(tl.float32, bitcast=True)
 
 
-def flags_of(worst_taken: torch.Tensor, worst: torch.Tensor, queries: Queries, score: Score) -> torch.Tensor:
-    """(t,) int32: 1 for a query whose answer the bounds do not prove."""
-    flags = torch.empty(len(worst), dtype=torch.int32, device=worst.device)
-    launch(_certify_kernel, blocks(len(worst), 128), worst_taken, worst, *queries[1:], flags, len(worst), METRIC=score.metric, BLOCK=128)
+def flags_of(keys: torch.Tensor, worst: torch.Tensor, queries: Queries, score: Score) -> torch.Tensor:
+    """(t, groups) int32 from the groups' keys: 1 where bounds do not prove that all rows score worse than worst (t,), itself a key."""
+    flags = torch.empty(keys.shape, dtype=torch.int32, device=keys.device)
+    count, groups = keys.numel(), keys.shape[1]
+    launch(_certify_kernel, blocks(count, 128), keys, worst, *queries[1:], flags, count, groups, METRIC=score.metric, BLOCK=128)
     return flags

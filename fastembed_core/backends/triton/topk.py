@@ -9,28 +9,23 @@ canonically. It is always launched, and returns at once where nothing is flagged
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
 import torch
-import triton
-import triton.language as tl
 
 from ...arrays import Mask, Rows
 from ...ops.scores import Score
-from ._allowed import Allowed, allowed
+from ._allowed import Allowed
 from ._canonical import scores_of
-from ._exact import exact_keys
-from ._launch import blocks, device_of, launch, on
+from ._groups import Groups, group_of, members
+from ._launch import device_of, on
 from ._operand import Side, side_of
 from ._pairs import keys_of
-from ._queries import prepared
-from ._scan import flags_of, is_exact, kind_of, scan_keys, squares_of, step_of
+from ._scan import flags_of
 from ._select import select
 
-WORKSPACE = 1 << 27  # group keys and candidates held at a time
-MEMBERS = tl.constexpr(1024)
+WORKSPACE = 1 << 27  # bytes of group keys and candidates
 
 
 def topk(
@@ -56,12 +51,6 @@ def topk(
         return scores_of(keys, score), rows.masked_fill_(keys == 2**31 - 1, -1)
 
 
-def group_of(n: int, k: int, dim: int) -> int:
-    """Rows of a group: as many keys to write and read as rows to score again."""
-    best = (4 * n / max(1, k * dim)) ** 0.5
-    return next((g for g in (8, 16, 32, 64) if best < g * 1.5), 128)
-
-
 class Search:
     """One call: its operands and how their rows are grouped."""
 
@@ -71,33 +60,19 @@ class Search:
         self.taken = k + may.excluded + max(32, k // 4)  # an excluded row spoils one group at most
         if 2 * self.taken * self.group >= x.n:
             self.group, self.taken = 1, min(x.n, k + may.excluded)
-        self.kind = None if self.group == 1 else kind_of(q, x, score)
-        self.groups = blocks(x.n, self.group)
-        self.tile = max(1, min(q.n, WORKSPACE // (4 * self.groups + 12 * self.taken * self.group)))
+        self.groups = Groups(q, x, self.group, score, may)
+        self.tile = max(1, min(q.n, WORKSPACE // (4 * self.groups.count + 12 * self.taken * self.group)))
 
     def run(self, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
         """(keys, rows) of the k best rows of some queries, best first."""
-        t, first = part.stop - part.start, part.start
-        found = Found(t, self)
-        how = (first, found.groups, self.group, self.score, self.may)
-        if self.kind is None:
-            exact_keys(self.q, self.x, *how)
-            found.pick(first, None)
-            return found.ranked()
-        queries = prepared(self.q, self.x, first, t, self.kind, step_of(self.x, self.kind))
-        scan_keys(queries, self.x, *how, self.kind, self.squares if t > 64 else None)
-        found.pick(first, None)
-        if not is_exact(self.score):
+        found = Found(part.stop - part.start, self)
+        queries = self.groups.keys(part.start, found.groups)
+        found.pick(part.start, None)
+        if queries is not None:
             flags = flags_of(found.worst_taken, found.worst, queries, self.score)
-            exact_keys(self.q, self.x, *how, flags)
-            found.pick(first, flags)
+            self.groups.exact(part.start, found.groups, flags)
+            found.pick(part.start, flags)
         return found.ranked()
-
-    @functools.cached_property
-    def squares(self) -> torch.Tensor:
-        """Of the corpus' rows, for several tiles of queries."""
-        assert self.kind is not None
-        return squares_of(self.x, self.kind)
 
 
 class Found:
@@ -109,7 +84,7 @@ class Found:
         def space(columns: int, dtype: torch.dtype = torch.int32) -> torch.Tensor:
             return torch.empty((t, columns), dtype=dtype, device=device)
 
-        self.groups = space(search.groups)  # best keys
+        self.groups = space(search.groups.count)  # best keys
         self.taken, self.worst_taken = space(search.taken), space(1)
         self.ids = space(search.taken * search.group, torch.int64)
         self.keys = space(search.taken * search.group)
@@ -119,11 +94,7 @@ class Found:
         """From group keys to the k best candidates."""
         s = self.search
         select(self.groups, self.taken, self.worst_taken, flags)
-        width = self.ids.shape[1]
-        launch(
-            _members_kernel, len(self.ids) * blocks(width, MEMBERS.value), self.taken, self.ids, *s.may.arguments(first), s.may.exclude,
-            flags, first, width, s.taken, s.x.n, s.may.excluded, PACKED=s.may.packed, G=s.group,
-        )  # fmt: skip
+        members(self.taken, self.ids, first, s.x.n, s.group, s.may, flags=flags)
         keys_of(s.q, s.x, self.ids, first, s.score, self.keys, flags)
         select(self.keys, self.best, self.worst, flags)
 
@@ -132,26 +103,3 @@ class Found:
         keys, rows = (side.gather(1, self.best.long()) for side in (self.keys, self.ids))
         keys, order = keys.sort(dim=1, stable=True)
         return keys, rows.gather(1, order)
-
-
-@triton.jit(do_not_specialize=["first", "width", "taken", "n", "excluded"])
-def _members_kernel(
-    groups, ids, mask, mask_stride, exclude, flags, first, width, taken, n, excluded, PACKED: tl.constexpr, G: tl.constexpr
-):
-    """ids[i, :] of the rows of groups[i, :], -1 where a row may not be returned."""
-    parts = tl.cdiv(width, MEMBERS)
-    i = (tl.program_id(0) // parts).to(tl.int64)
-    if flags is not None:
-        if tl.load(flags + i) == 0:
-            return
-    column = tl.program_id(0) % parts * MEMBERS + tl.arange(0, MEMBERS)
-    inside = column < width
-    group = tl.load(groups + (i * taken + column // G), mask=inside, other=0)
-    row = group.to(tl.int64) * G + column % G
-    query = i + tl.zeros((1,), tl.int64)
-    may = allowed(mask, mask_stride, query, row, (inside & (row < n))[None, :], PACKED)
-    row = tl.where(tl.reshape(may, (MEMBERS,)), row, -1)
-    if exclude is not None:
-        for e in range(excluded):
-            row = tl.where(row == tl.load(exclude + (first + i) * excluded + e), -1, row)
-    tl.store(ids + (i * width + column), row, mask=inside)
