@@ -30,24 +30,23 @@ def lengths(n: int, total: int, *key: Any) -> np.ndarray:
 
 @pytest.mark.parametrize(("query", "document"), KINDS)
 def test_every_document_canonically(device: str, query: str, document: str) -> None:
-    metrics = ("ip", "cosine")
-    queries, documents = cases.operands(cases.Pairing(query, document, metrics), 11, 60, 12)
-    for metric in metrics:
-        agree(device, queries, documents, 6, metric, metric=metric, query_offsets=lengths(3, 11), document_offsets=lengths(9, 60))
+    metric = "cosine" if query == "f16" or document == "ubinary" else "ip"
+    queries, documents = cases.operands(cases.Pairing(query, document, (metric,)), 11, 60, 12)
+    agree(device, queries, documents, 4, metric=metric, query_offsets=lengths(2, 11), document_offsets=lengths(6, 60))
 
 
 @pytest.mark.parametrize(
     ("query", "document", "values"),
-    [("f32", "f32", "normal"), ("f32", "bf16", "normal"), ("f16", "int8_row", "normal"), ("bf16", "f16", "nan"), ("f32", "f32", "ties")],
+    [("f32", "f32", "normal"), ("f16", "int8_row", "normal"), ("f32", "bf16", "ties"), ("bf16", "f16", "nan")],
 )
 def test_documents_bounded_first(device: str, query: str, document: str, values: str) -> None:
-    queries, documents = cases.operands(cases.Pairing(query, document, ("ip",)), 5, 160, 10, values)
-    agree(device, queries, documents, 2, query_offsets=np.array([0, 4, 5]), document_offsets=lengths(75, 160))
+    queries, documents = cases.operands(cases.Pairing(query, document, ("ip",)), 3, 90, 7, values)
+    agree(device, queries, documents, 2, query_offsets=np.array([0, 3]), document_offsets=lengths(72, 90))
 
 
 def test_masks(device: str) -> None:
     rng = cases.rng_of("late masks")
-    queries, documents = (rng.standard_normal(shape).astype(np.float32) for shape in ((2, 3, 7), (72, 2, 7)))
-    token_masks = {"query_mask": rng.random((2, 3)) < 0.7, "document_mask": rng.random((72, 2)) < 0.8}
-    agree(device, queries, documents, 2, mask=np.packbits(rng.random((2, 72)) < 0.6, axis=1, bitorder="little"), **token_masks)
-    agree(device, queries, documents[:20], 20, mask=rng.random(20) < 0.6, **token_masks | {"document_mask": rng.random((20, 2)) < 0.8})
+    queries, documents = (rng.standard_normal(shape).astype(np.float32) for shape in ((2, 2, 7), (70, 2, 7)))
+    token_masks = {"query_mask": rng.random((2, 2)) < 0.7, "document_mask": rng.random((70, 2)) < 0.8}
+    agree(device, queries, documents, 2, mask=np.packbits(rng.random((2, 70)) < 0.6, axis=1, bitorder="little"), **token_masks)
+    agree(device, queries, documents[:9], 9, mask=rng.random(9) < 0.6, **token_masks | {"document_mask": rng.random((9, 2)) < 0.8})

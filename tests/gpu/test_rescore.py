@@ -19,14 +19,13 @@ def ids_of(q: int, n: int, c: int) -> np.ndarray:
 @pytest.mark.parametrize("pairing", cases.PAIRINGS, ids=str)
 def test_every_pair_and_metric(device: str, pairing: cases.Pairing) -> None:
     for metric in pairing.metrics:
-        for d in (1, 19):
-            queries, corpus = cases.operands(pairing, 1, 40, d)
-            agree(fc.rescore, device, queries, corpus, ids_of(1, 40, 19), 7, metric=metric, what=f"{metric} D={d}")
+        queries, corpus = cases.operands(pairing, 1, 40, 19)
+        agree(fc.rescore, device, queries, corpus, ids_of(1, 40, 19), 7, metric=metric, what=metric)
 
 
 @pytest.mark.parametrize("values", cases.VALUES)
 def test_every_kind_of_value(device: str, values: str) -> None:
-    for pairing, metric in cases.FEW_SCORED:
+    for pairing, metric in cases.FEW_SCORED[list(cases.VALUES).index(values) % 3 :: 3]:
         queries, corpus = cases.operands(pairing, 1, 41, 9, values)
         agree(fc.rescore, device, queries, corpus, ids_of(1, 41, 60), 50, metric=metric, what=f"{pairing} {metric}")
 
