@@ -16,8 +16,8 @@ LIMITS = {"cosine": 0.3, "ip": 20.0, "l2": 7.0, "sqeuclidean": 60.0, "hamming": 
 
 @pytest.mark.parametrize("values", ["normal", "ties", "nan"])
 def test_against_the_reference(device: str, values: str) -> None:
-    for pairing, metric in cases.FEW_SCORED[:: 2 if values == "normal" else 9]:
-        queries, corpus = cases.operands(pairing, 2, 150, 37, values)
+    for pairing, metric in cases.FEW_SCORED[:: 3 if values == "normal" else 9]:
+        queries, corpus = cases.operands(pairing, 2, 90, 37, values)
         for limit in (LIMITS[metric], -np.inf) if values == "nan" else (LIMITS[metric],):
             agree(fc.range_search, device, queries, corpus, limit, metric=metric, what=f"{pairing} {metric}")
 

@@ -25,7 +25,8 @@ from ._pairs import keys_of
 from ._scan import flags_of
 from ._select import select
 
-WORKSPACE = 1 << 27  # bytes of group keys and candidates
+WORKSPACE = 1 << 29  # bytes of group keys and candidates: enough queries at a time for reading the corpus not to cost more than they do
+TILE = 128  # queries that a scan takes at once
 
 
 def topk(
@@ -61,7 +62,8 @@ class Search:
         if 2 * self.taken * self.group >= x.n:
             self.group, self.taken = 1, min(x.n, k + may.excluded)
         self.groups = Groups(q, x, self.group, score, may)
-        self.tile = max(1, min(q.n, WORKSPACE // (4 * self.groups.count + 12 * self.taken * self.group)))
+        most = max(1, WORKSPACE // (4 * self.groups.count + 12 * self.taken * self.group))
+        self.tile = min(q.n, most if most < TILE else most // TILE * TILE)
 
     def run(self, part: slice) -> tuple[torch.Tensor, torch.Tensor]:
         """(keys, rows) of the k best rows of some queries, best first."""
