@@ -3,17 +3,28 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-EXTRAS := test,torch,numba,demo
+EXTRAS := test,torch,numba,triton,demo
 LINT := ruff mypy codespell clang-format
 
 export FASTEMBED_CORE_REQUIRE_NATIVE = 1
 export PYTHONSAFEPATH = 1
 
-.PHONY: test lint format demo bench stubs dev install clean
+.PHONY: test test-gpu lint format demo bench bench-gpu stubs dev install clean
 
 # A worker a core, each taking whole files in order: what a file's tests share is built once.
 test: $(VENV)/.extra-$(EXTRAS) install
 	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+
+# The Triton kernels on this machine's GPU, from this folder, with whatever torch and triton PYTHON has.
+test-gpu: export PYTHONPATH = $(CURDIR)
+test-gpu:
+	@env -u TRITON_INTERPRET $(PYTHON) -c 'import sys; from fastembed_core.backends import triton; sys.exit(triton.BACKEND.missing())'
+	env -u TRITON_INTERPRET $(PYTHON) -m pytest tests/gpu $(ARGS)
+
+# The same kernels against the GPU's limits and its fastest rivals; writes bench/results.
+bench-gpu: export PYTHONPATH = $(CURDIR)
+bench-gpu:
+	env -u TRITON_INTERPRET $(PYTHON) -m bench.gpu $(ARGS)
 
 demo: $(VENV)/.extra-demo install
 	$(BIN)/fastembed-core demo $(ARGS)

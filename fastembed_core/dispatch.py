@@ -18,11 +18,11 @@ from typing import Any
 
 from .fp_state import ieee
 
-BUILT_IN = ("reference", "numpy", "numba", "torch", "cpu")
+BUILT_IN = ("reference", "numpy", "numba", "torch", "cpu", "triton")
 
 # Fastest first. An operation whose order differs says so in its contract (`ORDER`); the reference is never automatic.
 CPU_ORDER = ("cpu", "numpy", "numba")
-CUDA_ORDER = ("torch",)
+CUDA_ORDER = ("triton", "torch")
 GRAD_ORDER = ("torch",)
 
 
