@@ -85,15 +85,16 @@ class Pooling(torch.nn.Module):
 class EmbeddingBag(torch.nn.EmbeddingBag):
     """`torch.nn.EmbeddingBag` with the same parameters, weights and results, that runs on our kernels where no gradient is asked for.
 
-    Whatever trains, renormalizes (`max_norm`), lies on another device or is of another type runs torch's own code; so do errors. A
-    bag is summed in float32 for half types too. `coded` gives the same bags over int8 or int4 rows.
+    Ours are maxima of float32, float16 and bfloat16 rows, and sums and means of float32 rows. Whatever trains, renormalizes
+    (`max_norm`), lies on another device or is of another type runs torch's own code; so do errors. `coded` gives the same bags
+    over int8 or int4 rows.
     """
 
     def forward(self, input: Any, offsets: Any = None, per_sample_weights: Any = None) -> Any:
         table = self.weight
         ours = (
             table.device.type == "cpu"
-            and table.dtype in _FLOATS
+            and (table.dtype == torch.float32 or (table.dtype in _FLOATS and self.mode == "max"))
             and not torch.is_grad_enabled()
             and not torch.compiler.is_compiling()
             and self.max_norm is None
