@@ -279,22 +279,33 @@ def model2vec(scale: float) -> Comparison:
     return Comparison(lambda: restore(static).encode(chosen), lambda: accelerate(static).encode(chosen), near(2e-6))
 
 
-@host("torch.nn.EmbeddingBag, 4,096 bags of 50, 200k rows of 128")
-def embedding_bag(scale: float) -> Comparison:
+def bags(mode: str, scale: float, ours: Callable[[Any], Any], atol: float) -> Comparison:
     import torch
-
-    from fastembed_core import nn
 
     n = max(1000, int(200_000 * scale))
     ids = torch.from_numpy(np.random.default_rng(0).integers(0, n, (4096, 50)))
-    theirs = torch.nn.EmbeddingBag(n, 128)
-    ours = nn.EmbeddingBag.from_pretrained(theirs.weight.detach())
+    theirs = torch.nn.EmbeddingBag(n, 128, mode=mode)
+    bag = ours(theirs)
 
-    def call(bag: Any) -> Any:
+    def call(module: Any) -> Any:
         with torch.no_grad():
-            return bag(ids)
+            return module(ids)
 
-    return Comparison(lambda: call(theirs), lambda: call(ours), near(1e-5))
+    return Comparison(lambda: call(theirs), lambda: call(bag), near(atol))
+
+
+@host("torch.nn.EmbeddingBag, max, 4,096 bags of 50, 200k rows of 128")
+def embedding_bag(scale: float) -> Comparison:
+    from fastembed_core import nn
+
+    return bags("max", scale, lambda bag: nn.EmbeddingBag.from_pretrained(bag.weight.detach(), mode="max"), 0)
+
+
+@host("torch.nn.EmbeddingBag, mean, 4,096 bags of 50, 200k rows of 128; ours of int8 rows")
+def coded_embedding_bag(scale: float) -> Comparison:
+    from fastembed_core import nn
+
+    return bags("mean", scale, lambda bag: nn.EmbeddingBag.from_pretrained(bag.weight.detach(), mode="mean").coded(), 0.01)
 
 
 # --- measuring ------------------------------------------------------------------------------------------------------
