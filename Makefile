@@ -29,9 +29,10 @@ bench-gpu:
 demo: $(VENV)/.extra-demo install
 	$(BIN)/fastembed-core demo $(ARGS)
 
-# Every workload against every rival and this machine's limits; writes bench/results. ARGS names workloads, threads, a scale.
+# Every workload against every rival and this machine's limits, then whole programs of hosts; writes bench/results. ARGS names workloads, threads, a scale.
 bench: $(VENV)/.extra-bench install
 	$(BIN)/python bench $(ARGS)
+	$(if $(ARGS),,$(BIN)/python bench/hosts.py)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check
@@ -70,8 +71,8 @@ $(VENV)/.build: constraints.txt | $(BIN)/python
 	$(PIP) install -c constraints.txt scikit-build-core pybind11 cmake ninja
 	touch $@
 
-$(VENV)/.extra-%: constraints.txt pyproject.toml | $(VENV)/.build
-	$(PIP) install -c constraints.txt --no-build-isolation --no-compile '.[$*]'
+$(VENV)/.extra-%: constraints.txt constraints-hosts.txt pyproject.toml | $(VENV)/.build
+	$(PIP) install -c constraints.txt -c constraints-hosts.txt --no-build-isolation --no-compile '.[$*]'
 	touch $@
 
 $(VENV)/.lint: constraints.txt | $(BIN)/python

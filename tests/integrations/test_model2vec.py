@@ -50,6 +50,7 @@ def test_encode(dtype: str, normalize: bool, weights: bool, mapping: bool) -> No
     np.testing.assert_allclose(after, before, rtol=tolerance, atol=tolerance)
     for call in (
         lambda m: m.encode(TEXTS[0]),
+        lambda m: m.encode(["", "unknownword"]),
         lambda m: m.encode(TEXTS, max_length=3, batch_size=2),
         lambda m: m.encode(TEXTS, normalize=not normalize),
     ):

@@ -33,7 +33,7 @@ def host(module: str, name: str) -> Callable[[Host], Host]:
     return lambda function: HOSTS.setdefault((module, name), function)
 
 
-@pytest.mark.parametrize("line", lines())
+@pytest.mark.parametrize("line", lines(), ids=lambda line: " ".join(re.findall(r"[\w.]+", line)[1:4:2]))
 def test_line(line: str) -> None:
     found = re.match(r"from (fastembed_core[\w.]*) import (\w+)", line)
     assert found, "expected a line that begins with its import"

@@ -22,6 +22,11 @@ def plain(x: Any) -> bool:
     )
 
 
+def view(x: Any) -> Any:
+    """A plain tensor as numpy over the same memory, which calls of a few microseconds take faster; bfloat16 stays a tensor."""
+    return x if x.dtype == torch.bfloat16 else x.detach().numpy()
+
+
 def matrix(x: Any) -> Any:
     """(N, D) numpy or torch floats: of one vector a matrix of one row, of a list of vectors their stack."""
     if isinstance(x, list):

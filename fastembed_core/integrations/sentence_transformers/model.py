@@ -15,7 +15,7 @@ from sentence_transformers.util import SimilarityFunction
 import fastembed_core as fc
 
 from . import late_interaction
-from ._embeddings import matrix, plain
+from ._embeddings import matrix, plain, view
 from .quantization import quantize_embeddings
 
 logger = logging.getLogger(__name__)
@@ -78,8 +78,9 @@ def _pooling(module: Any, features: dict[str, Any], **kwargs: Any) -> dict[str, 
     if lay is None:
         result: dict[str, Any] = Pooling.forward(module, features, **kwargs)
         return result
-    tokens, lay = (tokens.squeeze(0), lay) if "cu_seqlens" in lay else (tokens, lay)
-    parts = [fc.pool(tokens, mode=mode, precision=PRECISION[tokens.dtype], **lay).to(tokens.dtype) for mode in modes]
+    x = view(tokens.squeeze(0) if "cu_seqlens" in lay else tokens)
+    precision = PRECISION[tokens.dtype]
+    parts = [torch.as_tensor(fc.pool(x, mode=mode, precision=precision, **lay)).to(tokens.dtype) for mode in modes]
     features["sentence_embedding"] = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
     return features
 
@@ -106,7 +107,7 @@ def _layout(module: Any, features: dict[str, Any], modes: tuple[str, ...]) -> di
             return None  # the tokens left keep the weights of their old places
         mask = module._exclude_prompt_from_mask(mask, prompt)
     # Of a sequence without tokens the host's max is -inf and its cls the first padding.
-    return None if not SUMS.issuperset(modes) and not bool((mask != 0).any(dim=1).all()) else {"mask": mask}
+    return None if not SUMS.issuperset(modes) and not bool((mask != 0).any(dim=1).all()) else {"mask": mask.detach().numpy()}
 
 
 def _normalize(module: Any, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -114,7 +115,7 @@ def _normalize(module: Any, features: dict[str, Any], **kwargs: Any) -> dict[str
     if x is None or not plain(x):
         result: dict[str, Any] = Normalize.forward(module, features, **kwargs)
         return result
-    features[module.module_output_name] = fc.normalize(x)
+    features[module.module_output_name] = torch.as_tensor(fc.normalize(view(x)))
     return features
 
 

@@ -100,7 +100,7 @@ def paraphrase_mining_embeddings(
         pairs = np.minimum(first, rows[there]) * n + np.maximum(first, rows[there])
         best = _best_pairs(np.append(best[0], scores[there] * np.float32(sign)), np.append(best[1], pairs), max_pairs)
     columns = best[0].tolist(), (best[1] // n).tolist(), (best[1] % n).tolist()
-    return [list(pair) for pair in zip(*columns, strict=True)]
+    return [[score, i, j] for score, i, j in zip(*columns, strict=True)]
 
 
 def _best_pairs(scores: np.ndarray, pairs: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
