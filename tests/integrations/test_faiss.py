@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-faiss = pytest.importorskip("faiss")
+pytest.importorskip("faiss")
 
-from fastembed_core.integrations import faiss as ours  # noqa: E402
+import faiss
+
+from fastembed_core.integrations import faiss as ours
 
 METRICS = [faiss.METRIC_L2, faiss.METRIC_INNER_PRODUCT]
 
