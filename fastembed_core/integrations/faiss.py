@@ -1,7 +1,7 @@
 """FAISS users' `knn`: its arguments, its order, its padding, and no faiss needed.
 
 ```python
-from fastembed_core.integrations.faiss import knn
+from fastembed_core.integrations.faiss import knn; distances, rows = knn(xq, xb, 10)
 ```
 """
 

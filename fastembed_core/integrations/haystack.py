@@ -1,7 +1,7 @@
 """Haystack's in-memory document store with exact, fast embedding retrieval under it.
 
 ```python
-from fastembed_core.integrations.haystack import FastDocumentStore
+from fastembed_core.integrations.haystack import FastDocumentStore; store = FastDocumentStore()
 ```
 """
 

@@ -1,7 +1,7 @@
 """LangChain's in-memory vector store with exact, fast search under it.
 
 ```python
-from fastembed_core.integrations.langchain import FastVectorStore
+from fastembed_core.integrations.langchain import FastVectorStore; store = FastVectorStore.from_texts(texts, embeddings)
 ```
 """
 

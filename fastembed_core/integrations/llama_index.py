@@ -1,7 +1,7 @@
 """LlamaIndex's vector store with exact, fast search under it.
 
 ```python
-from fastembed_core.integrations.llama_index import FastVectorStore
+from fastembed_core.integrations.llama_index import FastVectorStore; storage = StorageContext.from_defaults(vector_store=FastVectorStore())
 ```
 """
 

@@ -1,7 +1,7 @@
 """scikit-learn's neighbours, exact and fast, cosine too: its own estimators with another search under them.
 
 ```python
-from fastembed_core.integrations.sklearn import NearestNeighbors
+from fastembed_core.integrations.sklearn import NearestNeighbors; model = NearestNeighbors(metric="cosine").fit(x)
 ```
 
 A fitted estimator takes our search where scikit-learn would scan by brute force, the metric is cosine, Euclidean or squared Euclidean,

@@ -1,7 +1,7 @@
 """A txtai index: exact, fast, and saved with the embeddings database.
 
 ```python
-from txtai import Embeddings; embeddings = Embeddings(backend="fastembed_core.integrations.txtai.Flat")
+from fastembed_core.integrations.txtai import Flat; embeddings = Embeddings(backend="fastembed_core.integrations.txtai.Flat")
 ```
 """
 
