@@ -107,14 +107,13 @@ class FastVectorStore(BasePydanticVectorStore):
         return [(names[i], score) for i, score in chosen]
 
     def _keep(self, query: VectorStoreQuery) -> Callable[[str, Metadata], bool] | None:
-        """Which nodes a query may return, None where all."""
-        if query.filters is None and query.node_ids is None and query.doc_ids is None:
+        """Which nodes a query may return, None where all: an index over a store that keeps texts sends an empty list of ids."""
+        if query.filters is None and not query.node_ids and not query.doc_ids:
             return None
         passes = build_metadata_filter_fn(self._rows.items.__getitem__, query.filters)
-        nodes = None if query.node_ids is None else set(query.node_ids)
-        documents = None if query.doc_ids is None else set(query.doc_ids)
+        nodes, documents = set(query.node_ids or ()), set(query.doc_ids or ())
         return lambda name, metadata: (
-            (nodes is None or name in nodes) and (documents is None or metadata["ref_doc_id"] in documents) and passes(name)
+            (not nodes or name in nodes) and (not documents or metadata["ref_doc_id"] in documents) and passes(name)
         )
 
     def _matching(self, node_ids: list[str] | None, filters: MetadataFilters | None) -> list[str]:

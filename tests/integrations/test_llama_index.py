@@ -126,6 +126,7 @@ def test_an_index_runs_on_it_and_persists(tmp_path: Path) -> None:
     storage = StorageContext.from_defaults(vector_store=FastVectorStore())
     index = VectorStoreIndex(nodes(), storage_context=storage, embed_model=model)
     expected = [(found.node_id, found.score) for found in index.as_retriever(similarity_top_k=5).retrieve("anything")]
+    assert len(expected) == 5
     index.storage_context.persist(str(tmp_path))
     store = FastVectorStore.from_persist_dir(str(tmp_path))
     loaded = load_index_from_storage(StorageContext.from_defaults(vector_store=store, persist_dir=str(tmp_path)), embed_model=model)
