@@ -9,11 +9,18 @@ LINT := ruff mypy codespell clang-format
 export FASTEMBED_CORE_REQUIRE_NATIVE = 1
 export PYTHONSAFEPATH = 1
 
-.PHONY: test test-gpu lint format demo bench bench-gpu stubs dev install clean
+.PHONY: test test-hosts hosts test-gpu lint format demo bench bench-gpu stubs dev install clean
 
 # A worker a core, each taking whole files in order: what a file's tests share is built once.
 test: $(VENV)/.extra-$(EXTRAS) install
-	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder --ignore=tests/integrations $(ARGS)
+
+# Every integration beside the real host, in an environment of their own.
+test-hosts:
+	$(MAKE) VENV=.venv-hosts hosts
+
+hosts: $(VENV)/.hosts install
+	$(BIN)/pytest -p no:codspeed -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function tests/integrations $(ARGS)
 
 # The Triton kernels on this machine's GPU, from this folder, with whatever torch and triton PYTHON has.
 test-gpu: export PYTHONPATH = $(CURDIR)
@@ -58,7 +65,7 @@ dev:
 	install build/dev/_core*.so fastembed_core/
 
 clean:
-	rm -rf $(VENV) build dist fastembed_core/_core*.so
+	rm -rf $(VENV) .venv-hosts build dist fastembed_core/_core*.so
 
 install: $(VENV)/.build
 	$(PIP) install --no-build-isolation --no-deps --force-reinstall .
@@ -73,6 +80,10 @@ $(VENV)/.build: constraints.txt | $(BIN)/python
 
 $(VENV)/.extra-%: constraints.txt constraints-hosts.txt pyproject.toml | $(VENV)/.build
 	$(PIP) install -c constraints.txt -c constraints-hosts.txt --no-build-isolation --no-compile '.[$*]'
+	touch $@
+
+$(VENV)/.hosts: constraints-hosts.txt | $(VENV)/.extra-$(EXTRAS)
+	$(PIP) install -c constraints.txt --no-compile -r constraints-hosts.txt
 	touch $@
 
 $(VENV)/.lint: constraints.txt | $(BIN)/python

@@ -38,6 +38,8 @@ def test_line(line: str) -> None:
     found = re.match(r"from (fastembed_core[\w.]*) import (\w+)", line)
     assert found, "expected a line that begins with its import"
     module, name = found.groups()
+    if module == "fastembed_core.integrations.ray":
+        pytest.skip("ray_cluster.py runs it, on a cluster")
     assert (module, name) in HOSTS, "this line has no host to run on"
     variables, check = HOSTS[module, name]()
     assert line in (importlib.import_module(module).__doc__ or "")
@@ -187,3 +189,90 @@ def qdrant_fastembed() -> Any:
         return ours and utils.normalize is before
 
     return {}, check
+
+
+@host("fastembed_core.integrations.faiss", "knn")
+def faiss() -> Any:
+    x = random(30, 8)
+    return {"xq": x[:4], "xb": x}, lambda v: v["rows"][:, 0].tolist() == [0, 1, 2, 3] and v["distances"].shape == (4, 10)
+
+
+@host("fastembed_core.integrations.sklearn", "NearestNeighbors")
+def sklearn() -> Any:
+    neighbors = pytest.importorskip("sklearn.neighbors")
+    x = random(30, 20)
+    return {
+        "x": x
+    }, lambda v: isinstance(v["model"], neighbors.NearestNeighbors) and v["model"].kneighbors(x)[1][:, 0].tolist() == [*range(30)]
+
+
+@host("fastembed_core.integrations.langchain", "FastVectorStore")
+def langchain() -> Any:
+    embeddings = pytest.importorskip("langchain_core.embeddings").DeterministicFakeEmbedding(size=8)
+    return {"texts": ["one", "two"], "embeddings": embeddings}, lambda v: v["store"].similarity_search("two", k=1)[0].page_content == "two"
+
+
+@host("fastembed_core.integrations.llama_index", "FastVectorStore")
+def llama_index() -> Any:
+    core = pytest.importorskip("llama_index.core")
+
+    def check(v: dict[str, Any]) -> bool:
+        index = core.VectorStoreIndex([], storage_context=v["storage"], embed_model=core.MockEmbedding(embed_dim=8))
+        index.insert(core.Document(text="a text"))
+        return bool(index.as_retriever().retrieve("anything")[0].text == "a text")
+
+    return {"StorageContext": core.StorageContext}, check
+
+
+@host("fastembed_core.integrations.haystack", "FastDocumentStore")
+def haystack() -> Any:
+    document = pytest.importorskip("haystack").Document(content="a text", embedding=[1.0, 2.0])
+
+    def check(v: dict[str, Any]) -> bool:
+        v["store"].write_documents([document])
+        return bool(v["store"].embedding_retrieval([1.0, 1.0])[0].content == "a text")
+
+    return {}, check
+
+
+@host("fastembed_core.integrations.txtai", "Flat")
+def txtai() -> Any:
+    host = pytest.importorskip("txtai")
+
+    def check(v: dict[str, Any]) -> bool:
+        ann = pytest.importorskip("txtai.ann").ANNFactory.create(v["embeddings"].config | {"dimensions": 8})
+        ann.index(random(20, 8))
+        return isinstance(ann, v["Flat"]) and ann.search(random(20, 8)[3:4] / 9, 1)[0][0][1] > 0
+
+    return {"Embeddings": host.Embeddings}, check
+
+
+@host("fastembed_core.integrations.mteb", "FastIndex")
+def mteb() -> Any:
+    models = pytest.importorskip("mteb.models")
+    meta = pytest.importorskip("mteb.models.model_meta")
+
+    class Model:
+        mteb_model_meta = meta.ModelMeta.create_empty({"similarity_fn_name": meta.ScoringFunction.COSINE})
+
+    def check(v: dict[str, Any]) -> bool:
+        index = v["model"].index_backend
+        index.add_documents(random(9, 4), [str(i) for i in range(9)])
+        return isinstance(index, v["FastIndex"]) and index.search(random(9, 4), 1, None)[1] == [[i] for i in range(9)]
+
+    return {"model": Model(), "SearchEncoderWrapper": models.SearchEncoderWrapper}, check
+
+
+@host("fastembed_core.integrations.milvus", "search")
+def milvus() -> Any:
+    x = random(30, 8)
+    return {"vectors": x, "queries": x[:2]}, lambda v: [hits[0]["id"] for hits in v["hits"]] == [0, 1] and len(v["hits"][0]) == 10
+
+
+@host("fastembed_core.integrations.arrow", "topk")
+def arrow() -> Any:
+    datasets = pytest.importorskip("datasets")
+    x = random(30, 8)
+    features = datasets.Features({"embedding": datasets.List(datasets.Value("float32"), length=8)})
+    dataset = datasets.Dataset.from_dict({"embedding": list(x)}, features=features)
+    return {"queries": x[:2], "dataset": dataset}, lambda v: v["rows"][:, 0].tolist() == [0, 1]
