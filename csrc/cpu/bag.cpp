@@ -7,6 +7,7 @@
 #include "../core/fp_state.h"
 #include "../core/thread_pool.h"
 #include "dispatch.h"
+#include "quantize.h"
 
 namespace fec {
 namespace {
@@ -26,6 +27,11 @@ struct Scratch {
 bool embedding_bag(const Bagging& given, int threads, Poll poll) {
     FpState ieee;
     Bagging call = given;
+    std::vector<float> ranges;
+    if (call.sink.ranges) {
+        ranges = with_inverses(call.sink.ranges, call.sink.dim);
+        call.sink.ranges = ranges.data();
+    }
     call.ahead = 8 + fetched_bytes / std::max<int64_t>(64, call.table.row_bytes());
     const int64_t width = (call.table.dim + 15) / 16 * 16, ld = width + 16;
     const bool in_place = reads_in_place(call.table);

@@ -108,17 +108,33 @@ private:
         const int64_t dim = pair_.q.dim;
         const bool squared = pair_.metric == Metric::l2 || pair_.metric == Metric::sqeuclidean;
         shape(dim);
-        Buffer<float> q(dim);
-        for (int64_t i = 0; i < n_; ++i) {
-            kernels_.widen_rows(pair_.q, nullptr, first_ + i, 1, squared, q.get(), dim);
-            double square = 0;
-            for (int64_t d = 0; d < dim; ++d) square += static_cast<double>(q[d]) * q[d];
-            set_norm(i, square, 1.0);
-            if (squared) blind_[i] = !(square <= 0x1p100);
-            if (blind_[i]) continue;  // its lane stays 0
-            const Slot words = slot(i);
-            for (int64_t d = 0; d < dim; ++d) std::memcpy(&words[d], q.get() + d, 4);
+        const int64_t group = by_rows_ ? 1 : kernels_.width;  // queries side by side: their words of an element share cache lines
+        Buffer<float> q(group * dim);
+        for (int64_t from = 0; from < n_; from += group) {
+            const int64_t here = std::min(group, n_ - from);
+            kernels_.widen_rows(pair_.q, nullptr, first_ + from, here, squared, q.get(), dim);
+            for (int64_t i = from; i < from + here; ++i) {
+                float* own = q.get() + (i - from) * dim;
+                const double square = squared_norm(own, dim);
+                set_norm(i, square, 1.0);
+                if (squared) blind_[i] = !(square <= 0x1p100);
+                if (blind_[i]) std::fill_n(own, dim, 0.0f);
+            }
+            const Slot words = slot(from);
+            for (int64_t d = 0; d < dim; ++d)
+                for (int64_t i = 0; i < here; ++i) std::memcpy(&words[d] + i, q.get() + i * dim + d, 4);
         }
+    }
+
+    // Norms are rounded up later on, so that the order of the additions is free.
+    static double squared_norm(const float* x, int64_t dim) {
+        double lanes[8] = {}, total = 0;
+        int64_t d = 0;
+        for (; d + 8 <= dim; d += 8)
+            for (int64_t j = 0; j < 8; ++j) lanes[j] += static_cast<double>(x[d + j]) * x[d + j];
+        for (; d < dim; ++d) total += static_cast<double>(x[d]) * x[d];
+        for (const double lane : lanes) total += lane;
+        return total;
     }
 
     void shape_codes() {

@@ -129,6 +129,7 @@ private:
             const int64_t first = p * tile_.panel_width(), lanes = std::min(tile_.panel_width(), tile_.size() - first);
             for (int64_t lane = 0; lane < tile_.panel_width(); ++lane)
                 worker.limits[lane] = lane < lanes ? lowest(worker, first + lane) : kUnbounded;
+            worker.scan.panel_sums(tile_, p);
             accept(worker, block, first, worker.scan.panel_hits(tile_, p, worker.limits.get()));
         }
     }

@@ -153,6 +153,13 @@ void code_rows(const Rows& x, const int64_t* ids, int64_t first, int64_t n, void
     }
 }
 
+inline void narrow_first(float* out, simd::F v, int n) {
+    if (n == simd::W)
+        simd::store(out, v);
+    else
+        simd::narrow_n(out, v, n);
+}
+
 void square_sums(const char* rows, int64_t stride, int64_t n, int64_t dim, float* out) {
     using namespace simd;
     const auto squares = [&](int64_t r) __attribute__((always_inline)) {
@@ -171,12 +178,10 @@ void square_sums(const char* rows, int64_t stride, int64_t n, int64_t dim, float
         return add(add(acc[0], acc[1]), add(acc[2], acc[3]));
     };
     F sums[W];
-    int64_t r = 0;
-    for (; r + W <= n; r += W) {
-        for (int j = 0; j < W; ++j) sums[j] = squares(r + j);
-        store(out + r, sum_each(sums));
+    for (int64_t r = 0; r < n; r += W) {  // one way to sum the lanes, so that a row's sum does not depend on how many come with it
+        for (int j = 0; j < W; ++j) sums[j] = r + j < n ? squares(r + j) : zero();
+        narrow_first(out + r, sum_each(sums), static_cast<int>(n - r < W ? n - r : W));
     }
-    for (; r < n; ++r) out[r] = sum(squares(r));
 }
 
 // Sums over the bytes of each row, 2W at a time: Each::step(accumulators, 16-bit words of the row, position).
@@ -379,13 +384,6 @@ inline __attribute__((always_inline)) void dot_walk(const float* q, int64_t ldq,
     }
     own = square[0];
     for (int j = 0; j < NQ; ++j) dots[j * W] = acc[j][0];
-}
-
-inline void narrow_first(float* out, simd::F v, int n) {
-    if (n == simd::W)
-        simd::store(out, v);
-    else
-        simd::narrow_n(out, v, n);
 }
 
 // One row after the other: two rows at once, though they would share the loads of the queries,

@@ -245,8 +245,18 @@ const uint32_t* Scan::panel_sums(const QueryTile& tile, int64_t p) {
     return raw_.get();
 }
 
+void Scan::panel_seeds(const QueryTile& tile, int64_t p, int64_t groups, float* seeds) {
+    const uint32_t* raw = raw_.get();
+    if (family_ == Family::floats)
+        kernels_.least_largest(reinterpret_cast<const float*>(raw), tile.vectors(p), block_.n, groups, scales_, biases_, tile.per_bias(p),
+                               seeds);
+    else
+        kernels_.least_largest_codes(reinterpret_cast<const int32_t*>(raw), tile.vectors(p), block_.n, groups, scales_, biases_,
+                                     tile.per_bias(p), seeds);
+}
+
 int64_t Scan::panel_hits(const QueryTile& tile, int64_t p, const float* thresholds) {
-    const uint32_t* raw = panel_sums(tile, p);
+    const uint32_t* raw = raw_.get();
     const int vectors = tile.vectors(p);
     hits_.resize(block_rows_ * vectors * kernels_.width);
     if (family_ == Family::floats)

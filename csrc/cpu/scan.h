@@ -36,9 +36,11 @@ public:
     // Makes the block's rows ready and describes them; `more` says whether the rows behind it come next.
     void load(const Block& block, bool more);
 
-    // The raw sums of panel p with the block, [row * vectors * W + lane] float or int32, and the hits among them:
-    // thresholds hold one lowest estimate a lane.
+    // The raw sums of panel p with the block, [row * vectors * W + lane] float or int32.
     const uint32_t* panel_sums(const QueryTile& tile, int64_t p);
+    // The least of so many groups' largest estimates among those sums, a lane each: that many rows reach it.
+    void panel_seeds(const QueryTile& tile, int64_t p, int64_t groups, float* seeds);
+    // The hits among those sums: thresholds hold one lowest estimate a lane.
     int64_t panel_hits(const QueryTile& tile, int64_t p, const float* thresholds);
 
     // Row by row: the sums of all the tile's queries first, then each one's hits.

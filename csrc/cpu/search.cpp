@@ -29,11 +29,11 @@ struct Way {
 
 // Everything one thread needs, kept between the blocks it is given.
 struct Worker {
-    Worker(const Pair& pair, int64_t lanes) : scorer(pair), selection(pair, scorer), thresholds(lanes) {}
+    Worker(const Pair& pair, int64_t lanes) : scorer(pair), selection(pair, scorer), thresholds(lanes), seeds(lanes) {}
     std::unique_ptr<Scan> scan;
     Scorer scorer;
     Selection selection;
-    Buffer<float> thresholds;
+    Buffer<float> thresholds, seeds;
     Buffer<Candidate> candidates;
     Buffer<Ranked> ranked;
     std::vector<Reservoir> reservoirs;
@@ -176,7 +176,38 @@ private:
             const int64_t first = p * tile.panel_width(), lanes = std::min(tile.panel_width(), tile.size() - first);
             for (int64_t lane = 0; lane < tile.panel_width(); ++lane)
                 worker.thresholds[lane] = lane < lanes ? lowest(worker, first + lane) : kUnbounded;
+            scan.panel_sums(tile, p);
+            if (worker.reservoirs[static_cast<size_t>(first)].threshold == -kUnbounded && seeds(block)) seed(worker, p, lanes);
             accept(worker, block, first, scan.panel_hits(tile, p, worker.thresholds.get()));
+        }
+    }
+
+    // Whether a block's best rows, one from each of k groups, say where the threshold begins: any k rows of it must be k candidates.
+    bool seeds(const Block& block) const {
+        const bool any_row = !allowed_.excludes && !(allowed_.mask && allowed_.stride != 0 && pair_.q.n != 1);
+        return any_row && 4 * k_ <= block.n && !(*way_)->coded && (*way_)->estimate.error != Estimate::Error::jaccard;
+    }
+
+    void seed(Worker& worker, int64_t p, int64_t lanes) {
+        const Way& way = **way_;
+        worker.scan->panel_seeds(way.tile, p, k_, worker.seeds.get());
+        for (int64_t lane = 0; lane < lanes; ++lane) {
+            const int64_t i = p * way.tile.panel_width() + lane;
+            if (way.tile.nan(i) || way.tile.blind(i)) continue;
+            const QueryNorms& norms = way.tile.norms(i);
+            const RowNorms largest = worker.scan->largest();
+            raise(worker, i, way.estimate.bounds(worker.seeds[lane], norms, largest).lower);
+            const float lowest = way.estimate.lowest(worker.reservoirs[static_cast<size_t>(i)].threshold, norms, largest);
+            worker.thresholds[lane] = std::max(worker.thresholds[lane], lowest);
+        }
+    }
+
+    // Query i's k-th best score is at least this.
+    void raise(Worker& worker, int64_t i, float threshold) {
+        Reservoir& reservoir = worker.reservoirs[static_cast<size_t>(i)];
+        reservoir.threshold = std::max(reservoir.threshold, threshold);
+        float seen = shared_[i].load(std::memory_order_relaxed);
+        while (seen < reservoir.threshold && !shared_[i].compare_exchange_weak(seen, reservoir.threshold, std::memory_order_relaxed)) {
         }
     }
 
@@ -225,10 +256,7 @@ private:
         if ((*way_)->coded) reservoir.count = selection.tighten(reservoir.list, reservoir.count, k_, worker.ranked, threshold);
         if (reservoir.count > k_ + room * 3 / 4)
             reservoir.count = selection.resolve(reservoir.list, reservoir.count, k_, worker.ranked, threshold);
-        reservoir.threshold = std::max(reservoir.threshold, threshold);
-        float seen = shared_[i].load(std::memory_order_relaxed);
-        while (seen < reservoir.threshold && !shared_[i].compare_exchange_weak(seen, reservoir.threshold, std::memory_order_relaxed)) {
-        }
+        raise(worker, i, threshold);
     }
 
     // All workers' candidates of query i, certified together, rescored and written out.

@@ -73,7 +73,12 @@ struct SearchKernels {
                       const float* threshold, Hit* hits);
     int64_t (*filter_codes)(const int32_t* raw, int vectors, int64_t n, const float* scale, const float* bias, const float* per_bias,
                             const float* threshold, Hit* hits);
-    // The same for one query against n rows side by side; the hits' lane is 0.
+    // n rows in `groups` groups of neighbours: for each lane, the least of the groups' largest estimates, NaN left out.
+    void (*least_largest)(const float* raw, int vectors, int64_t n, int64_t groups, const float* scale, const float* bias,
+                          const float* per_bias, float* out);
+    void (*least_largest_codes)(const int32_t* raw, int vectors, int64_t n, int64_t groups, const float* scale, const float* bias,
+                                const float* per_bias, float* out);
+    // Hits of one query against n rows side by side; their lane is 0.
     int64_t (*filter_rows)(const float* raw, int64_t n, const float* scale, const float* bias, float per_bias, float threshold, Hit* hits);
     int64_t (*filter_code_rows)(const int32_t* raw, int64_t n, const float* scale, const float* bias, float per_bias, float threshold,
                                 Hit* hits);

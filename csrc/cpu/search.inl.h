@@ -28,6 +28,8 @@ const fec::SearchKernels search_kernels = {
     hamming_rows,
     filter_tile<float>,
     filter_tile<int32_t>,
+    least_largest<float>,
+    least_largest<int32_t>,
     filter_row_list<float>,
     filter_row_list<int32_t>,
     canonical,

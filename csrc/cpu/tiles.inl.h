@@ -223,6 +223,32 @@ int64_t filter_tile(const Raw* raw, int vectors, int64_t n, const float* scale, 
     return filter_panel<Raw, simd::tile_vectors>(raw, n, scale, bias, per_bias, threshold, hits);
 }
 
+// For each lane, the least of the largest estimates of `groups` groups of rows.
+template <class Raw, int V>
+inline void least_of_largest(const Raw* raw, int64_t n, int64_t groups, const float* scale, const float* bias, const float* per_bias,
+                             float* out) {
+    using namespace simd;
+    F factor[V], least[V];
+    for (int v = 0; v < V; ++v) factor[v] = load(per_bias + v * W), least[v] = set1(__builtin_inff());
+    for (int64_t g = 0, r = 0; g < groups; ++g) {
+        F most[V];
+        for (int v = 0; v < V; ++v) most[v] = set1(-__builtin_inff());
+        for (; r < (g + 1) * n / groups; ++r, raw += V * W) {
+            const F a = set1(scale[r]), b = set1(bias[r]);
+            for (int v = 0; v < V; ++v) most[v] = max(fma(b, factor[v], mul(as_float(raw + v * W), a)), most[v]);  // not NaN
+        }
+        for (int v = 0; v < V; ++v) least[v] = min(most[v], least[v]);
+    }
+    for (int v = 0; v < V; ++v) store(out + v * W, least[v]);
+}
+
+template <class Raw>
+void least_largest(const Raw* raw, int vectors, int64_t n, int64_t groups, const float* scale, const float* bias, const float* per_bias,
+                   float* out) {
+    if (vectors == 1) return least_of_largest<Raw, 1>(raw, n, groups, scale, bias, per_bias, out);
+    return least_of_largest<Raw, simd::tile_vectors>(raw, n, groups, scale, bias, per_bias, out);
+}
+
 template <class Raw>
 int64_t filter_row_list(const Raw* raw, int64_t n, const float* scale, const float* bias, float per_bias, float threshold, fec::Hit* hits) {
     using namespace simd;

@@ -253,6 +253,36 @@ void check_bit_tiles(const SearchKernels& kernels, const Operand& x) {
     }
 }
 
+// The least of the groups' largest estimates, NaN left out.
+template <class Raw, class Least>
+void check_least_largest(const SearchKernels& kernels, Least least) {
+    for (int time = 0; time < 64; ++time) {
+        const int vectors = time % 2 ? 1 : kernels.tile_vectors;
+        const int64_t lanes = static_cast<int64_t>(vectors) * kernels.width, groups = 1 + time % 7, n = groups + time % 19;
+        std::vector<Raw> raw(static_cast<size_t>(n * lanes));
+        std::vector<float> scale(static_cast<size_t>(n)), bias(scale), factor(static_cast<size_t>(lanes)), out(factor);
+        for (Raw& v : raw) v = static_cast<Raw>(random_in(-100, 100));
+        for (float& v : scale) v = random_in(0, 3) ? static_cast<float>(random_in(-8, 8)) / 8 : NAN;
+        for (float& v : bias) v = static_cast<float>(random_in(-50, 50)) / 4;
+        for (float& v : factor) v = random_in(0, 1) ? 0.5f : 2.0f;  // products exact, so that fused or not is one
+        least(raw.data(), vectors, n, groups, scale.data(), bias.data(), factor.data(), out.data());
+        for (int64_t lane = 0; lane < lanes; ++lane) {
+            float want = INFINITY;
+            for (int64_t g = 0, r = 0; g < groups; ++g) {
+                float most = -INFINITY;
+                for (; r < (g + 1) * n / groups; ++r) {
+                    const float estimate = std::fmaf(bias[static_cast<size_t>(r)], factor[static_cast<size_t>(lane)],
+                                                     static_cast<float>(raw[static_cast<size_t>(r * lanes + lane)]) *
+                                                         scale[static_cast<size_t>(r)]);
+                    if (estimate > most) most = estimate;
+                }
+                want = std::min(want, most);
+            }
+            expect_same("least_largest", time, out[static_cast<size_t>(lane)], want);
+        }
+    }
+}
+
 // Which estimates reach their threshold: all that are not below it, so NaN too.
 template <class Raw, class Filter, class FilterRows>
 void check_filter(const SearchKernels& kernels, Filter filter, FilterRows filter_rows) {
@@ -318,6 +348,8 @@ void check_search() {
         }
     }
     check_largest(kernels);
+    check_least_largest<float>(kernels, kernels.least_largest);
+    check_least_largest<int32_t>(kernels, kernels.least_largest_codes);
     check_filter<float>(kernels, kernels.filter, kernels.filter_rows);
     check_filter<int32_t>(kernels, kernels.filter_codes, kernels.filter_code_rows);
 }
