@@ -271,9 +271,9 @@ void check_least_largest(const SearchKernels& kernels, Least least) {
             for (int64_t g = 0, r = 0; g < groups; ++g) {
                 float most = -INFINITY;
                 for (; r < (g + 1) * n / groups; ++r) {
-                    const float estimate = std::fmaf(bias[static_cast<size_t>(r)], factor[static_cast<size_t>(lane)],
-                                                     static_cast<float>(raw[static_cast<size_t>(r * lanes + lane)]) *
-                                                         scale[static_cast<size_t>(r)]);
+                    const float estimate =
+                        std::fmaf(bias[static_cast<size_t>(r)], factor[static_cast<size_t>(lane)],
+                                  static_cast<float>(raw[static_cast<size_t>(r * lanes + lane)]) * scale[static_cast<size_t>(r)]);
                     if (estimate > most) most = estimate;
                 }
                 want = std::min(want, most);
