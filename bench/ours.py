@@ -32,7 +32,7 @@ CALLS: dict[str, Callable[[SimpleNamespace, str], Any]] = {
         o.tokens, o.mask, mode=o.mode, query=o.query, normalize=True, precision=o.precision, backend=backend
     ),
     "normalize": lambda o, backend: fec.normalize(o.x, out=o.out, backend=backend),
-    "quantize": lambda o, backend: fec.quantize(o.x, o.precision, ranges=o.ranges, backend=backend),
+    "quantize": lambda o, backend: fec.quantize(o.x, o.precision, ranges=o.ranges, out=o.out, backend=backend),
     "embedding_bag": lambda o, backend: fec.embedding_bag(o.table, o.ids, o.offsets, backend=backend),
     "maxsim": lambda o, backend: fec.maxsim(o.query, o.tokens, document_offsets=o.offsets, k=o.k, backend=backend),
 }

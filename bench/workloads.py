@@ -199,7 +199,8 @@ def rowwise(resource: str, precision: str | None = None, n: int = 200_000, d: in
     def make(scale: float) -> Case:
         x = operands.rows(_count(n, scale), d)
         ranges = np.stack([x.min(0), x.max(0)]) if precision == "int8" else None
-        out = np.ones_like(x) if precision is None else None
+        width, dtype = {None: (d, np.float32), "int8": (d, np.int8), "ubinary": ((d + 7) // 8, np.uint8)}[precision]
+        out = np.ones((len(x), width), dtype)  # touched: a fresh one would cost its first writer a page fault for every 4 KiB
         case = SimpleNamespace(x=x, precision=precision, ranges=ranges, out=out)
         traffic = x.nbytes * (2 if resource == "copy" else 1)
         return Case(case, f"N {_short(len(x))}, D {d}", {resource: x.nbytes}, traffic, 3.0 * x.size)

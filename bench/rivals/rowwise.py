@@ -52,13 +52,12 @@ def numpy_int8(o: SimpleNamespace, threads: int) -> Callable[[], Any]:
     low, step = o.ranges[0], (o.ranges[1] - o.ranges[0]) / np.float32(255)
 
     def call() -> np.ndarray:
-        codes = np.empty(o.x.shape, np.int8)
         for start in range(0, len(o.x), len(scratch)):
             part = o.x[start : start + len(scratch)]
             block = np.subtract(part, low, out=scratch[: len(part)])
             np.clip(np.floor(np.divide(block, step, out=block), out=block), 0, 255, out=block)
-            codes[start : start + len(scratch)] = np.subtract(block, 128, out=block)
-        return codes
+            o.out[start : start + len(scratch)] = np.subtract(block, 128, out=block)
+        return o.out
 
     return call
 
