@@ -13,6 +13,7 @@ pytest.importorskip("torch")
 pytest.importorskip("triton")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", sorted(path.name for path in (Path(__file__).parent / "gpu").glob("test_*.py")))
 def test_interpreted(file: str) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(ROOT / "tests" / "gpu" / file)]
