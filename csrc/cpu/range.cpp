@@ -96,20 +96,8 @@ private:
 
     void scan(Worker& worker, int64_t from, int64_t to) {
         if (!scans_) return offer_all(worker, from, to);
-        const int64_t step = worker.scan.block_rows();
-        if (!one_mask_) {
-            for (int64_t row = from; row < to; row += step)
-                visit(worker, {nullptr, row, std::min(step, to - row)}, row + 2 * step <= pair_.x.n);
-            return;
-        }
-        worker.ids.clear();  // one mask for all: rows it forbids are never touched
-        for (int64_t row = from; row < to; ++row)
-            if (!allowed_.masked_out(0, row)) worker.ids.push_back(row);
-        const auto listed = static_cast<int64_t>(worker.ids.size());
-        for (int64_t i = 0; i < listed; i += step) {
-            const int64_t n = std::min(step, listed - i), *ids = worker.ids.data() + i;
-            visit(worker, {ids[n - 1] - ids[0] == n - 1 ? nullptr : ids, ids[0], n}, false);
-        }
+        each_block(one_mask_ ? &allowed_ : nullptr, from, to, worker.scan.block_rows(), pair_.x.n, worker.ids,
+                   [&](const Block& block, bool more) { visit(worker, block, more); });
     }
 
     // What is too little work for an estimate to save any.

@@ -24,6 +24,24 @@ struct Block {
     int64_t row(int64_t i) const { return ids ? ids[i] : first + i; }
 };
 
+// visit(block, whether the rows behind it come next) for rows from `from` to `to`, `step` at a time. Where one mask serves all queries,
+// the rows it forbids are never touched.
+template <class Visit>
+void each_block(const Allowed* one_mask, int64_t from, int64_t to, int64_t step, int64_t rows, std::vector<int64_t>& ids, Visit visit) {
+    if (!one_mask) {
+        for (int64_t row = from; row < to; row += step) visit(Block{nullptr, row, std::min(step, to - row)}, row + 2 * step <= rows);
+        return;
+    }
+    ids.clear();
+    for (int64_t row = from; row < to; ++row)
+        if (!one_mask->masked_out(0, row)) ids.push_back(row);
+    const auto listed = static_cast<int64_t>(ids.size());
+    for (int64_t i = 0; i < listed; i += step) {
+        const int64_t n = std::min(step, listed - i), *some = ids.data() + i;
+        visit(Block{some[n - 1] - some[0] == n - 1 ? nullptr : some, some[0], n}, false);
+    }
+}
+
 // A block's raw sums and what turns them into estimates: estimate = raw * scale + bias; reach bounds the error.
 // A row that cannot be estimated has a NaN scale, and so NaN estimates.
 class Scan {

@@ -141,24 +141,9 @@ private:
     }
 
     void scan(Worker& worker, int64_t from, int64_t to) {
-        const int64_t step = worker.scan->block_rows();
-        if (allowed_.mask && (allowed_.stride == 0 || pair_.q.n == 1)) {  // one mask for all: rows it forbids are never touched
-            worker.ids.clear();
-            for (int64_t row = from; row < to; ++row)
-                if (!allowed_.masked_out(0, row)) worker.ids.push_back(row);
-            const auto listed = static_cast<int64_t>(worker.ids.size());
-            for (int64_t i = 0; i < listed; i += step) {
-                const int64_t n = std::min(step, listed - i);
-                const int64_t* ids = worker.ids.data() + i;
-                if (ids[n - 1] - ids[0] == n - 1)
-                    visit(worker, {nullptr, ids[0], n}, false);
-                else
-                    visit(worker, {ids, ids[0], n}, false);
-            }
-            return;
-        }
-        for (int64_t row = from; row < to; row += step)
-            visit(worker, {nullptr, row, std::min(step, to - row)}, row + 2 * step <= pair_.x.n);
+        const bool one_mask = allowed_.mask && (allowed_.stride == 0 || pair_.q.n == 1);
+        each_block(one_mask ? &allowed_ : nullptr, from, to, worker.scan->block_rows(), pair_.x.n, worker.ids,
+                   [&](const Block& block, bool more) { visit(worker, block, more); });
     }
 
     void visit(Worker& worker, const Block& block, bool more) {
