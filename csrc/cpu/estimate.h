@@ -9,17 +9,19 @@
 //   dot       |v - true| <= g a r, g = (summation depth + the norm's own error) u, inflated for the rounding of the bound
 //             itself. A row or query whose squared norm leaves [2^-100, 2^100] gets no estimate at all (NaN), so that neither
 //             overflow nor underflow enters the bound.
-//   squared   v = -s, s = sum (q - x)^2 by differences: every term is rounded a few times, so the error is g s; codes scaled
-//             to float32 first are off by u |x| an element, so with b = 2u(a + r) the true root lies within b of the computed one.
+//   squared   v = 2 q.x - |q|^2 - |x|^2, of operands centred first where they lie far from the origin: no more than g (a + r)^2
+//             for the three sums, and for the rounding of the operands themselves (scaled or centred, u an element).
 //   integers  exact while sums stay below 2^24, otherwise the rounding to float32: 2^-20 a r, or 2^-20 (a + r)^2 for distances.
 //   coded     x = center + y + residual, y = scale * codes (under cosine x / |x|). With p the query (less the center for
 //             distances) scanned as p', p.x = p.center + p'.y + (p - p').y + p.residual: by Cauchy-Schwarz off by no more than
 //             |p| |residual| + |p - p'| |y|, plus 2^-20 |p| |y| for float32 and the float64 terms of everything stored.
 //   jaccard   from the exact Hamming distance h and the counts of set bits a, b: 2h / (a + b + h).
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
+#include "dispatch.h"
 #include "search.h"
 
 namespace fec {
@@ -45,15 +47,16 @@ struct RowNorms {
 
 class Estimate {
 public:
-    enum class Error { dot, squared, integer_squared, none, jaccard, coded };
+    enum class Error { dot, squared, none, jaccard, coded };
 
     Error error;
 
     Estimate(const Pair& pair, const Coded* coded) : metric_(pair.metric) {
         const double u = 0x1p-24, dim = static_cast<double>(pair.q.dim);
-        const double depth = static_cast<double>((pair.q.dim < 512 ? pair.q.dim : 512) + pair.q.dim / 512);
+        // Of a tile's sums, or of those of a walk by rows, which are a vector wide.
+        const double depth = std::max((dim < 512 ? dim : 512) + dim / 512, dim / kernels().search.width);
         const double largest = pair.q.kind == Kind::u8 ? 255.0 : 128.0, sum = dim * largest * largest;
-        const bool squared = pair.metric == Metric::l2 || pair.metric == Metric::sqeuclidean;
+        const bool squared = pair.distance();
         if (coded) {
             error = Error::coded;
             gamma_ = (dim + 64) * 0x1p-50;
@@ -63,14 +66,11 @@ public:
         } else if (pair.form == Form::bits) {
             error = pair.metric == Metric::jaccard ? Error::jaccard : Error::none;
         } else if (squared) {
-            const bool integers = pair.form == Form::ints;
-            error = !integers ? Error::squared : pair.metric == Metric::sqeuclidean && sum <= 0x1p22 ? Error::none : Error::integer_squared;
-            gamma_ = integers ? 0x1p-20 : 1.02 * (depth + 16) * u + 0x1p-21;
-            inexact_ = pair.form == Form::rows || pair.x.scale ? 8 * u : 0.0;
+            error = pair.form == Form::ints && pair.metric == Metric::sqeuclidean && sum <= 0x1p22 ? Error::none : Error::squared;
+            gamma_ = 0x1p-19 + (pair.form == Form::ints ? 0.0 : 1.02 * (depth + dim / 32 + 32) * u);
         } else {
-            const bool floats = pair.form == Form::floats;
             error = pair.form == Form::ints && pair.metric == Metric::ip && sum <= 0x1p24 ? Error::none : Error::dot;
-            gamma_ = 0x1p-20 + (floats ? 1.02 * (2 * depth + dim / 16 + 32) * u : 0.0);
+            gamma_ = 0x1p-20 + (pair.form == Form::floats ? 1.02 * (2 * depth + dim / 16 + 32) * u : 0.0);
         }
     }
 
@@ -80,11 +80,6 @@ public:
         if (!(std::fabs(estimate) < 0x1p120f)) return {-kUnbounded, kUnbounded};
         const double v = estimate * q.unit + q.shift;
         if (error == Error::none) return {static_cast<float>(v), static_cast<float>(v)};
-        if (error == Error::squared) {
-            const double root = std::sqrt(-v), b = 4 * inexact_ * (q.norm + x.reach);
-            const double low = root > b ? root - b : 0.0;
-            return {score(-(root + b) * (root + b) * (1 + gamma_) - kFloor, q), score(-low * low * (1 - gamma_) + kFloor, q)};
-        }
         if (error == Error::jaccard) {
             const double either = q.norm + x.reach - v, distance = either > 0 ? -2 * v / either : 0.0;
             return {static_cast<float>(-distance * (1 + 0x1p-22)), static_cast<float>(-distance * (1 - 0x1p-22))};
@@ -105,10 +100,6 @@ public:
         }
         if (metric_ == Metric::cosine) t *= q.length;
         if (metric_ == Metric::l2) t = -t * t;
-        if (error == Error::squared) {
-            const double root = std::sqrt(t < 0 ? -t : 0.0) + 4 * inexact_ * (q.norm + x.reach);
-            return static_cast<float>(-(root * root) / (1 - gamma_) * (1 + 0x1p-20) - 2 * kFloor);
-        }
         t = (t - slack(q, x) - q.shift) / q.unit;
         return static_cast<float>(t - std::fabs(t) * 0x1p-22);
     }
@@ -119,7 +110,7 @@ private:
     // How far v may lie from the true value.
     double slack(const QueryNorms& q, RowNorms x) const {
         if (error == Error::dot) return (gamma_ * q.norm * x.reach + kFloor) * std::fabs(q.unit);
-        if (error == Error::integer_squared) return 2 * gamma_ * (q.norm + x.reach) * (q.norm + x.reach);
+        if (error == Error::squared) return gamma_ * (q.norm + x.reach) * (q.norm + x.reach) + 4 * kFloor;
         const double t = x.reach + x.norm, whole = q.norm + center_ + t;
         const double off = q.norm * x.reach + (q.residual + 0x1p-20 * q.norm) * x.norm;
         if (metric_ == Metric::ip || metric_ == Metric::cosine) return off + gamma_ * q.norm * whole + kFloor * (1 + q.unit);
@@ -134,7 +125,7 @@ private:
     }
 
     Metric metric_;
-    double gamma_ = 0.0, inexact_ = 0.0, center_ = 0.0;
+    double gamma_ = 0.0, center_ = 0.0;
 };
 
 }  // namespace fec

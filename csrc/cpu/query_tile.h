@@ -14,8 +14,7 @@ enum class Family { floats, codes, bits };
 
 inline Family family_of(const Pair& pair) {
     if (pair.form == Form::bits) return Family::bits;
-    const bool squared = pair.metric == Metric::l2 || pair.metric == Metric::sqeuclidean;
-    return pair.form == Form::ints || (pair.form == Form::rows && !squared) ? Family::codes : Family::floats;
+    return pair.form == Form::ints || (pair.form == Form::rows && !pair.distance()) ? Family::codes : Family::floats;
 }
 
 inline int64_t rounded_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
@@ -106,18 +105,18 @@ private:
 
     void pack_floats() {
         const int64_t dim = pair_.q.dim;
-        const bool squared = pair_.metric == Metric::l2 || pair_.metric == Metric::sqeuclidean;
         shape(dim);
         const int64_t group = by_rows_ ? 1 : kernels_.width;  // queries side by side: their words of an element share cache lines
         Buffer<float> q(group * dim);
         for (int64_t from = 0; from < n_; from += group) {
             const int64_t here = std::min(group, n_ - from);
-            kernels_.widen_rows(pair_.q, nullptr, first_ + from, here, squared, q.get(), dim);
+            kernels_.widen_rows(pair_.q, nullptr, first_ + from, here, pair_.distance(), q.get(), dim);
+            if (pair_.center) kernels_.subtract(pair_.center, dim, q.get(), dim, here);
             for (int64_t i = from; i < from + here; ++i) {
                 float* own = q.get() + (i - from) * dim;
                 const double square = squared_norm(own, dim);
                 set_norm(i, square, 1.0);
-                if (squared) blind_[i] = !(square <= 0x1p100);
+                if (pair_.distance()) blind_[i] = !(square <= 0x1p100), norms_[i].unit = 2, norms_[i].shift = -square;
                 if (blind_[i]) std::fill_n(own, dim, 0.0f);
             }
             const Slot words = slot(from);
@@ -175,7 +174,7 @@ private:
             if (!by_rows_ && kernels_.code_unsigned_panel && pair_.q.kind == Kind::u8) starts_[i] = static_cast<int32_t>(128 * sum);
             set_norm(i, square, pair_.q.scale ? static_cast<double>(pair_.q.scale[first_ + i]) : 1.0);
             if (!pair_.q.scale && pair_.metric != Metric::cosine) blind_[i] = false;  // integers need no range
-            if (pair_.metric == Metric::l2 || pair_.metric == Metric::sqeuclidean) norms_[i].unit = 2, norms_[i].shift = -square;
+            if (pair_.distance()) norms_[i].unit = 2, norms_[i].shift = -square;
         }
     }
 

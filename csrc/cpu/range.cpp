@@ -213,7 +213,8 @@ bool range_search(const Pair& pair, const float* thresholds, const Allowed& allo
         for (int64_t i = 0; i < pair.q.n; ++i) indptr[i + 1] = 0;
         return true;
     }
-    return Range(pair, thresholds, allowed, threads, poll, indptr, results).run();
+    const Centered centered(pair);
+    return Range(centered.pair(), thresholds, allowed, threads, poll, indptr, results).run();
 }
 
 }  // namespace fec

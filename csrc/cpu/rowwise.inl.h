@@ -153,6 +153,16 @@ void code_rows(const Rows& x, const int64_t* ids, int64_t first, int64_t n, void
     }
 }
 
+void subtract(const float* center, int64_t dim, float* rows, int64_t ld, int64_t n) {
+    using namespace simd;
+    for (int64_t r = 0; r < n; ++r) {
+        float* row = rows + r * ld;
+        int64_t i = 0;
+        for (; i + W <= dim; i += W) store(row + i, sub(load(row + i), load(center + i)));
+        if (i < dim) narrow_n(row + i, sub(widen_n(row + i, dim - i), widen_n(center + i, dim - i)), dim - i);
+    }
+}
+
 inline void narrow_first(float* out, simd::F v, int n) {
     if (n == simd::W)
         simd::store(out, v);

@@ -27,11 +27,37 @@ bool scans_codes(const Pair& pair) {
 
 bool walks_by_rows(const Pair& pair, const Coded* coded) {
     if (coded || family_of(pair) != Family::floats) return pair.q.n <= 2;
-    const bool squared = pair.metric == Metric::l2 || pair.metric == Metric::sqeuclidean;
-    return pair.q.n <= kMostByRows && !squared && !pair.x.ranges && pair.x.kind <= Kind::u8;
+    const bool as_stored = !pair.center && !(pair.distance() && (pair.x.scale || pair.form == Form::rows));
+    return pair.q.n <= kMostByRows && as_stored && !pair.x.ranges && pair.x.kind <= Kind::u8;
 }
 
-Scan::Scan(const Pair& pair, const Coded* coded, const Estimate& estimate, bool by_rows)
+Centered::Centered(const Pair& pair) : pair_(pair) {
+    const Rows& x = pair.x;
+    if (!pair.distance() || family_of(pair) != Family::floats || x.scale) return;
+    constexpr int64_t kMost = 128, kShare = 64;  // looked at: no more rows than this, and one of so many
+    const int64_t taken = std::min(kMost, x.n / kShare), dim = x.dim;
+    if (taken < 2) return;
+    Buffer<float> row(dim);
+    Buffer<double> sum(dim);
+    std::fill_n(sum.get(), dim, 0.0);
+    double squares = 0, mean = 0, known = 0;
+    for (int64_t i = 0; i < taken; ++i) {
+        kernels().search.widen_rows(x, nullptr, i * (x.n / taken), 1, false, row.get(), dim);
+        double square = 0;
+        for (int64_t d = 0; d < dim; ++d) square += static_cast<double>(row[d]) * row[d];
+        if (!(square <= 0x1p100)) continue;
+        squares += square, ++known;
+        for (int64_t d = 0; d < dim; ++d) sum[d] += row[d];
+    }
+    for (int64_t d = 0; d < dim; ++d) mean += sum[d] * sum[d];
+    constexpr double kFar = 16;  // |mean|^2 next to the mean of |x - mean|^2; nearer, the error is no matter and a copy of the rows is
+    if (!(mean * (1 + 1 / kFar) > squares * known)) return;
+    center_.resize(dim);
+    for (int64_t d = 0; d < dim; ++d) center_[d] = static_cast<float>(sum[d] / known);
+    pair_.center = center_.get();
+}
+
+Scan::Scan(const Pair& pair, const Coded* coded, const Estimate& estimate, bool by_rows, bool differences)
     : pair_(pair),
       coded_(coded),
       x_(coded ? coded->codes : pair.x),
@@ -39,6 +65,7 @@ Scan::Scan(const Pair& pair, const Coded* coded, const Estimate& estimate, bool 
       estimate_(estimate),
       family_(coded ? Family::codes : family_of(pair)),
       by_rows_(by_rows),
+      differences_(differences),
       shifted_(kernels_.code_unsigned_panel && pair.q.kind != Kind::u8) {
     if (coded_ && x_.kind == Kind::bits) x_.dim = rounded_up(x_.dim, 8);  // the query has zeros there
     const int64_t element = family_ == Family::floats ? 4 : family_ == Family::codes ? 4 / kernels_.code_group : 1;
@@ -81,14 +108,15 @@ void Scan::load(const Block& block, bool more) {
 }
 
 void Scan::place_floats() {
-    const bool squared = estimate_.error == Estimate::Error::squared;
-    if (x_.kind != Kind::f32 || block_.ids) {
+    if (x_.kind != Kind::f32 || block_.ids || pair_.center) {
         const int64_t ld = rounded_up(x_.dim, 16) + 16;  // a power of two apart, rows would share cache sets
         scratch_.resize(block_rows_ * ld * 4);
-        kernels_.widen_rows(x_, block_.ids, block_.first, block_.n, squared, reinterpret_cast<float*>(scratch_.get()), ld);
+        auto* floats = reinterpret_cast<float*>(scratch_.get());
+        kernels_.widen_rows(x_, block_.ids, block_.first, block_.n, pair_.distance(), floats, ld);
+        if (pair_.center) kernels_.subtract(pair_.center, x_.dim, floats, ld, block_.n);
         rows_ = scratch_.get(), stride_ = ld * 4, ahead_.shift = shift_of(4, x_.kind);
     }
-    if (!squared || x_.scale || pair_.form == Form::rows) kernels_.square_sums(rows_, stride_, block_.n, x_.dim, squares_.get());
+    kernels_.square_sums(rows_, stride_, block_.n, x_.dim, squares_.get());
 }
 
 void Scan::place_codes() {
@@ -122,14 +150,11 @@ void Scan::describe_row(int64_t i, double square) {
     const float row_scale = x_.scale ? x_.scale[block_.row(i)] : 1.0f;
     float scale = 1, bias = 0, reach = 1;
     switch (estimate_.error) {
-        case Estimate::Error::squared:
-            scale = -1, reach = static_cast<float>(std::sqrt(square) * (1 + 0x1p-10));
-            if (x_.scale && !(square <= 0x1p100)) scale = NAN;
-            break;
         case Estimate::Error::none:
-        case Estimate::Error::integer_squared:
+        case Estimate::Error::squared:
             if (pair_.metric != Metric::ip) bias = static_cast<float>(-0.5 * square);
             reach = static_cast<float>(std::sqrt(square) * (1 + 0x1p-10));
+            if (!(square <= 0x1p100)) scale = NAN;
             break;
         default:
             if (pair_.metric == Metric::cosine) {
@@ -183,8 +208,9 @@ void Scan::describe_coded() {
 
 // Rows of plain floats whose norms are all in range, in loops the compiler makes vectors of; false where some are not.
 bool Scan::describe_ordinary() {
+    const float least = pair_.distance() ? 0.0f : 0x1p-100f;
     int odd = 0;
-    for (int64_t i = 0; i < block_.n; ++i) odd |= !(squares_[i] >= 0x1p-100f && squares_[i] <= 0x1p100f);
+    for (int64_t i = 0; i < block_.n; ++i) odd |= !(squares_[i] >= least && squares_[i] <= 0x1p100f);
     if (odd) return false;
     if (pair_.metric == Metric::cosine) {
         for (int64_t i = 0; i < block_.n; ++i) scale_[i] = 1 / __builtin_sqrtf(squares_[i]);
@@ -195,7 +221,8 @@ bool Scan::describe_ordinary() {
         for (int64_t i = 0; i < block_.n; ++i) reach_[i] = __builtin_sqrtf(squares_[i]) * (1 + 0x1p-10f) + 0x1p-60f;
         largest_.reach = static_cast<double>(kernels_.largest(reach_.get(), block_.n));
     }
-    std::fill_n(bias_.get(), block_.n, 0.0f);
+    const float half = pair_.distance() ? -0.5f : 0.0f;
+    for (int64_t i = 0; i < block_.n; ++i) bias_[i] = half * squares_[i];
     return true;
 }
 
@@ -212,9 +239,8 @@ void Scan::describe() {
         }
         return;
     }
-    if (estimate_.error == Estimate::Error::dot && family_ == Family::floats && !x_.scale && describe_ordinary()) return;
-    const bool unused = estimate_.error == Estimate::Error::squared && !x_.scale && pair_.form != Form::rows;
-    for (int64_t i = 0; i < block_.n; ++i) describe_row(i, unused ? 0.0 : static_cast<double>(squares_[i]));
+    if (family_ == Family::floats && (pair_.distance() || !x_.scale) && describe_ordinary()) return;
+    for (int64_t i = 0; i < block_.n; ++i) describe_row(i, static_cast<double>(squares_[i]));
 }
 
 void Scan::tile_sums(const QueryTile& tile, int64_t p, int64_t from, int64_t n, const Ahead& ahead) {
@@ -224,7 +250,7 @@ void Scan::tile_sums(const QueryTile& tile, int64_t p, int64_t from, int64_t n, 
     uint32_t* out = raw_.get() + from * vectors * kernels_.width;
     auto* integers = reinterpret_cast<int32_t*>(out);
     if (family_ == Family::floats) {
-        const auto kernel = estimate_.error == Estimate::Error::squared ? kernels_.square_tile : kernels_.dot_tile;
+        const auto kernel = differences_ ? kernels_.square_tile : kernels_.dot_tile;
         kernel(reinterpret_cast<const float*>(panel), vectors, x_.dim, rows, stride_, n, ahead, reinterpret_cast<float*>(out));
     } else if (family_ == Family::codes) {
         kernels_.code_tile(panel, vectors, x_.dim, rows, stride_, n, ahead, shifted_ ? code_sums_.get() + from : nullptr,

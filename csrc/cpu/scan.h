@@ -15,6 +15,18 @@ bool scans_codes(const Pair& pair);
 // Whether this few queries walk the corpus row by row.
 bool walks_by_rows(const Pair& pair, const Coded* coded);
 
+// Rows that lie far from the origin, next to how far they lie from each other, are scanned less their mean: the error of a distance grows
+// with its operands' norms.
+class Centered {
+public:
+    explicit Centered(const Pair& pair);
+    const Pair& pair() const { return pair_; }
+
+private:
+    Pair pair_;
+    Buffer<float> center_;
+};
+
 // Rows of a corpus: first, first + 1, ..., or the ids listed.
 struct Block {
     const int64_t* ids;
@@ -46,8 +58,9 @@ void each_block(const Allowed* one_mask, int64_t from, int64_t to, int64_t step,
 // A row that cannot be estimated has a NaN scale, and so NaN estimates.
 class Scan {
 public:
-    // With `coded`, its codes are scanned in place of the rows.
-    Scan(const Pair& pair, const Coded* coded, const Estimate& estimate, bool by_rows);
+    // With `coded`, its codes are scanned in place of the rows. `differences`: distances are summed from differences, for those
+    // that want more of them than a bound.
+    Scan(const Pair& pair, const Coded* coded, const Estimate& estimate, bool by_rows, bool differences = false);
 
     int64_t block_rows() const { return block_rows_; }
 
@@ -95,7 +108,7 @@ private:
     const SearchKernels& kernels_;
     const Estimate& estimate_;
     const Family family_;
-    const bool by_rows_, shifted_;
+    const bool by_rows_, differences_, shifted_;
     int64_t block_rows_ = 0;
     Block block_{};
     const char* rows_ = nullptr;

@@ -326,7 +326,8 @@ bool topk(const Pair& pair, const Coded* coded, int scans, int64_t k, const Allo
           int64_t* indices, SearchStats& stats) {
     FpState ieee;
     if (k == 0 || pair.q.n == 0) return true;
-    return TopK(pair, coded, scans, k, allowed, threads, poll, scores, indices, stats).run();
+    const Centered centered(pair);
+    return TopK(centered.pair(), coded, scans, k, allowed, threads, poll, scores, indices, stats).run();
 }
 
 }  // namespace fec

@@ -45,6 +45,7 @@ struct SearchKernels {
     // Rows of integer codes as the code tile reads them (int8 or int16; uint8 less 128 where the panel is unsigned), `ld` bytes apart.
     void (*code_rows)(const Rows& x, const int64_t* ids, int64_t first, int64_t n, void* out, int64_t ld);
 
+    void (*subtract)(const float* center, int64_t dim, float* rows, int64_t ld, int64_t n);
     float (*largest)(const float* x, int64_t n);  // NaN left out; 0 at least
     void (*square_sums)(const char* rows, int64_t stride, int64_t n, int64_t dim, float* out);
     void (*code_sums)(const char* rows, int64_t stride, int64_t n, int64_t dim, int32_t* sums);  // rows as the code tile reads them
@@ -95,7 +96,9 @@ struct Pair {
     Rows q, x;
     Metric metric;
     Form form;
+    const float* center = nullptr;  // dim, or null: what a scan subtracts from both before it estimates their distance
 
+    bool distance() const { return metric == Metric::l2 || metric == Metric::sqeuclidean; }
     bool integer_scores() const {
         return metric == Metric::hamming || (form == Form::ints && (metric == Metric::ip || metric == Metric::sqeuclidean));
     }

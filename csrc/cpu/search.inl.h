@@ -13,6 +13,7 @@ const fec::SearchKernels search_kernels = {
     simd::dot_unsigned_panel,
     widen_rows,
     code_rows,
+    subtract,
     largest,
     square_sums,
     code_sums,

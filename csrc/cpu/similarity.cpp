@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t kPanelBytes = 8 << 20;
 
 struct Worker {
-    Worker(const Pair& pair, const Estimate& estimate) : scan(pair, nullptr, estimate, false), scorer(pair) {}
+    Worker(const Pair& pair, const Estimate& estimate) : scan(pair, nullptr, estimate, false, pair.distance()), scorer(pair) {}
     Scan scan;
     Scorer scorer;
     Buffer<double> factors;  // of a block's rows: what turns a sum into a score, in float64 so that x with itself has cosine 1
@@ -90,7 +90,7 @@ private:
     }
 
     void finish_floats(Worker& worker, const Block& rows, int64_t i, const float* sums, int64_t width, float* out) {
-        const bool squared = estimate_.error == Estimate::Error::squared, cosine = pair_.metric == Metric::cosine;
+        const bool squared = pair_.distance(), cosine = pair_.metric == Metric::cosine;
         const double own = cosine ? 1 / tile_.norms(i).length : 1.0;
         for (int64_t r = 0; r < rows.n; ++r) {
             const float sum = sums[r * width];
