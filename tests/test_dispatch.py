@@ -130,13 +130,18 @@ def test_use_backend(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FASTEMBED_CORE_BACKEND", "reference")
-    assert fc.explain("topk").startswith("topk: reference")
-    with fc.use_backend("numpy"):
-        assert fc.explain("topk").startswith("topk: numpy")
-    monkeypatch.setenv("FASTEMBED_CORE_BACKEND", "nowhere")
-    with pytest.raises(ValueError, match="backend: got 'nowhere', expected 'auto' or one of reference"):
-        fc.topk(X, X, 1)
+    try:
+        monkeypatch.setenv("FASTEMBED_CORE_BACKEND", "reference")
+        dispatch._from_environment.cache_clear()
+        assert fc.explain("topk").startswith("topk: reference")
+        with fc.use_backend("numpy"):
+            assert fc.explain("topk").startswith("topk: numpy")
+        monkeypatch.setenv("FASTEMBED_CORE_BACKEND", "nowhere")
+        dispatch._from_environment.cache_clear()
+        with pytest.raises(ValueError, match="backend: got 'nowhere', expected 'auto' or one of reference"):
+            fc.topk(X, X, 1)
+    finally:
+        dispatch._from_environment.cache_clear()
 
 
 def test_third_parties_are_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,7 +114,7 @@ private:
             if (pair_.center) kernels_.subtract(pair_.center, dim, q.get(), dim, here);
             for (int64_t i = from; i < from + here; ++i) {
                 float* own = q.get() + (i - from) * dim;
-                const double square = squared_norm(own, dim);
+                const double square = kernels_.squared_norm(own, dim);
                 set_norm(i, square, 1.0);
                 if (pair_.distance()) blind_[i] = !(square <= 0x1p100), norms_[i].unit = 2, norms_[i].shift = -square;
                 if (blind_[i]) std::fill_n(own, dim, 0.0f);
@@ -123,17 +123,6 @@ private:
             for (int64_t d = 0; d < dim; ++d)
                 for (int64_t i = 0; i < here; ++i) std::memcpy(&words[d] + i, q.get() + i * dim + d, 4);
         }
-    }
-
-    // Norms are rounded up later on, so that the order of the additions is free.
-    static double squared_norm(const float* x, int64_t dim) {
-        double lanes[8] = {}, total = 0;
-        int64_t d = 0;
-        for (; d + 8 <= dim; d += 8)
-            for (int64_t j = 0; j < 8; ++j) lanes[j] += static_cast<double>(x[d + j]) * x[d + j];
-        for (; d < dim; ++d) total += static_cast<double>(x[d]) * x[d];
-        for (const double lane : lanes) total += lane;
-        return total;
     }
 
     void shape_codes() {

@@ -170,6 +170,8 @@ inline void narrow_first(float* out, simd::F v, int n) {
         simd::narrow_n(out, v, n);
 }
 
+double squared_norm(const float* x, int64_t n) { return rows::squared_norm(x, n, 0); }
+
 void square_sums(const char* rows, int64_t stride, int64_t n, int64_t dim, float* out) {
     using namespace simd;
     const auto squares = [&](int64_t r) __attribute__((always_inline)) {

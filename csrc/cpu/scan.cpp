@@ -76,7 +76,6 @@ Scan::Scan(const Pair& pair, const Coded* coded, const Estimate& estimate, bool 
     block_rows_ = std::max<int64_t>(block_rows_, 1);
     const int64_t lanes = by_rows ? kMostByRows : static_cast<int64_t>(kernels_.width) * kernels_.tile_vectors;
     raw_.resize(block_rows_ * lanes);
-    hits_.resize(block_rows_ * lanes);
     for (Buffer<float>* each : {&scale_, &bias_, &reach_, &squares_}) each->resize(block_rows_);
     std::fill_n(bias_.get(), block_rows_, 0.0f);
     scales_ = scale_.get(), biases_ = bias_.get();
@@ -268,6 +267,13 @@ const uint32_t* Scan::panel_sums(const QueryTile& tile, int64_t p) {
     if (from > 0) tile_sums(tile, p, 0, from, {});
     if (to > from) tile_sums(tile, p, from, to - from, ahead_.from(from));
     if (n > to) tile_sums(tile, p, to, n - to, {});
+    return raw_.get();
+}
+
+const uint32_t* Scan::few_sums(const QueryTile& tile) {
+    const auto kernel = differences_ ? kernels_.square_few : kernels_.dot_few;
+    kernel(reinterpret_cast<const float*>(tile.row(0)), static_cast<int>(tile.size()), tile.row_words(), x_.dim, rows_, stride_, block_.n,
+           reinterpret_cast<float*>(raw_.get()));
     return raw_.get();
 }
 

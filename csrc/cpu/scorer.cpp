@@ -45,13 +45,17 @@ void Scorer::select(int64_t i) {
     scale_ = q.scale ? static_cast<double>(q.scale[i]) : 1.0;
     kernels_.widen_rows(q, nullptr, i, 1, false, floats_.get(), q.dim);
     for (int64_t d = 0; d < q.dim; ++d) query_[d] = floats_[d];
-    const Rows self = {reinterpret_cast<const char*>(floats_.get()), 1, q.dim, 0, Kind::f32, nullptr, nullptr, 0};
+    if (sums_ == Sums::dot_and_norm) root_ = query_root();
+    if (sums_ == Sums::squared && pair_.form == Form::rows)
+        for (int64_t d = 0; d < q.dim; ++d) query_[d] *= scale_;
+}
+
+double Scorer::query_root() const {
+    const Rows self = {reinterpret_cast<const char*>(floats_.get()), 1, pair_.q.dim, 0, Kind::f32, nullptr, nullptr, 0};
     const int64_t zero = 0;
     double square, unused;
     kernels_.canonical(query_.get(), self, &zero, 1, Sums::dot, &square, &unused);
-    root_ = std::sqrt(square);
-    if (sums_ == Sums::squared && pair_.form == Form::rows)
-        for (int64_t d = 0; d < q.dim; ++d) query_[d] *= scale_;
+    return std::sqrt(square);
 }
 
 double Scorer::finish(double sum, double norm, int64_t row) const {

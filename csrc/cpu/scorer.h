@@ -39,6 +39,7 @@ public:
     void score(Ranked* ranked, int64_t n);
 
 private:
+    double query_root() const;
     double finish(double sum, double norm, int64_t row) const;
     bool repeats(int64_t row);
     void score_bits(Ranked* ranked, int64_t n);

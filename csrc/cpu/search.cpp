@@ -13,7 +13,7 @@
 namespace fec {
 namespace {
 
-constexpr int64_t kPanelBytes = 8 << 20;       // packed queries of a tile
+constexpr int64_t kPanelBytes = 2 << 20;       // packed queries of a tile
 constexpr int64_t kReservoirBytes = 32 << 20;  // candidates of a tile, all workers together
 
 // One way to scan the corpus: codes, or the rows themselves.
@@ -77,7 +77,7 @@ private:
         threads_ = work < 2'000'000 ? 1 : threads;
         capacity_ = std::min(n, std::max<int64_t>(k_ + k_ / 2 + 32, std::min<int64_t>(4 * k_, 4096)));
         // Bounds of codes are wide: more rows wait for the threshold to rise.
-        capacity_ = std::max(capacity_, std::min<int64_t>(n, ways_[first_way_]->coded ? 512 : 128));
+        capacity_ = std::max(capacity_, std::min<int64_t>(n, ways_[first_way_]->coded ? 512 : 48));
         const int64_t list = capacity_ * static_cast<int64_t>(sizeof(Candidate));
         threads_ = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(threads_, kReservoirBytes / list)));
         tile_queries_ = std::min(kReservoirBytes / (list * threads_), kPanelBytes / (4 * std::max<int64_t>(pair_.q.dim, 1)));

@@ -47,12 +47,16 @@ struct SearchKernels {
 
     void (*subtract)(const float* center, int64_t dim, float* rows, int64_t ld, int64_t n);
     float (*largest)(const float* x, int64_t n);  // NaN left out; 0 at least
+    double (*squared_norm)(const float* x, int64_t n);  // in float64
     void (*square_sums)(const char* rows, int64_t stride, int64_t n, int64_t dim, float* out);
     void (*code_sums)(const char* rows, int64_t stride, int64_t n, int64_t dim, int32_t* sums);  // rows as the code tile reads them
     void (*code_squares)(const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* squares);
 
     void (*dot_tile)(const float* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, Ahead ahead, float* out);
     void (*square_tile)(const float* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, Ahead ahead, float* out);
+    // The same sums to the bit for one to four queries, one after the other, ldq apart: out[query * n + row].
+    void (*dot_few)(const float* q, int nq, int64_t ldq, int64_t dim, const char* rows, int64_t stride, int64_t n, float* out);
+    void (*square_few)(const float* q, int nq, int64_t ldq, int64_t dim, const char* rows, int64_t stride, int64_t n, float* out);
     void (*code_tile)(const void* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, Ahead ahead,
                       const int32_t* row_start, const int32_t* lane_start, int32_t* out);
     void (*bit_tile)(const uint32_t* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, Ahead ahead,

@@ -23,7 +23,12 @@ struct Worker {
 class Matrix {
 public:
     Matrix(const Pair& pair, int threads, Poll poll, void* scores)
-        : pair_(pair), poll_(poll), scores_(scores), estimate_(pair, nullptr), tile_(pair, nullptr, false) {
+        : pair_(pair),
+          poll_(poll),
+          scores_(scores),
+          estimate_(pair, nullptr),
+          few_(pair.q.n <= kMostByRows && family_of(pair) == Family::floats),
+          tile_(pair, nullptr, few_) {
         threads_ = pair.q.n * pair.x.n * std::max<int64_t>(pair.q.dim, 1) < 2'000'000 ? 1 : threads;
         for (int i = 0; i < threads_; ++i) workers_.emplace_back(new Worker(pair, estimate_));
     }
@@ -51,6 +56,11 @@ private:
                                 worker.scan.load(rows, false);
                                 worker.factors.resize(block);
                                 for (int64_t r = 0; r < rows.n; ++r) worker.factors[r] = worker.scan.factor(r);
+                                if (few_) {
+                                    const uint32_t* raw = worker.scan.few_sums(tile_);
+                                    for (int64_t i = 0; i < tile_.size(); ++i) finish(worker, rows, i, raw + i * rows.n, 1);
+                                    return;
+                                }
                                 for (int64_t p = 0; p < tile_.panels(); ++p) {
                                     const uint32_t* raw = worker.scan.panel_sums(tile_, p);
                                     const int64_t start = p * tile_.panel_width(),
@@ -131,6 +141,7 @@ private:
     const Poll poll_;
     void* scores_;
     const Estimate estimate_;
+    const bool few_;  // queries, which a panel's lanes would wait for in vain
     QueryTile tile_;
     int threads_;
     std::vector<std::unique_ptr<Worker>> workers_;

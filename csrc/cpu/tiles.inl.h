@@ -74,6 +74,74 @@ void float_tiles(const float* panel, int vectors, int64_t dim, const char* rows,
         float_sweep<simd::tile_vectors, Squared>(panel, dim, rows, stride, n, ahead, out);
 }
 
+// G * W rows in the lanes of vectors, a piece of them transposed at a time: few queries would leave a panel's lanes empty.
+template <int Q, int G, bool Squared>
+inline void few_tile(const float* q, int64_t ldq, int64_t dim, const char* const* rows, int n, simd::F* sums) {
+    using namespace simd;
+    constexpr int64_t piece = 128 / G, step = G * W;
+    float turned[piece * step] = {};  // the lanes of rows there are not stay 0
+    for (int64_t from = 0; from == 0 || from < dim; from += kDepth) {
+        const int64_t to = from + kDepth < dim ? from + kDepth : dim;
+        F acc[Q][G];
+        for (int j = 0; j < Q; ++j)
+            for (int g = 0; g < G; ++g) acc[j][g] = zero();
+        for (int64_t k = from; k < to; k += piece) {
+            const int64_t here = to - k < piece ? to - k : piece, whole = here / 4 * 4;
+            for (int i = 0; i < n; i += 4)
+                for (int64_t e = 0; e < whole; e += 4) transpose4(rows + i, 4 * (k + e), turned + e * step + i, step);
+            for (int i = 0; i < n; ++i)
+                for (int64_t e = whole; e < here; ++e) turned[e * step + i] = load_float(rows[i] + 4 * (k + e));
+            for (int64_t e = 0; e < here; ++e)
+                for (int g = 0; g < G; ++g) {
+                    const F v = load(turned + e * step + g * W);
+                    for (int j = 0; j < Q; ++j) {
+                        const F b = set1(q[j * ldq + k + e]);
+                        if (Squared) {
+                            const F d = sub(v, b);
+                            acc[j][g] = fma(d, d, acc[j][g]);
+                        } else {
+                            acc[j][g] = fma(v, b, acc[j][g]);
+                        }
+                    }
+                }
+        }
+        for (int j = 0; j < Q; ++j)
+            for (int g = 0; g < G; ++g) sums[j * G + g] = from ? add(sums[j * G + g], acc[j][g]) : acc[j][g];
+    }
+}
+
+template <int Q, int G, bool Squared>
+inline void few_sweep(const float* q, int64_t ldq, int64_t dim, const char* rows, int64_t stride, int64_t n, float* out) {
+    constexpr int64_t step = G * simd::W;
+    for (int64_t r = 0; r < n; r += step) {
+        const int here = static_cast<int>(n - r < step ? n - r : step);
+        const char* row[step];
+        for (int i = 0; i < step; ++i) row[i] = rows + (i < here ? r + i : n - 1) * stride;
+        simd::F sums[Q * G];
+        few_tile<Q, G, Squared>(q, ldq, dim, row, here, sums);
+        for (int j = 0; j < Q; ++j)
+            for (int g = 0; g * simd::W < here; ++g) {
+                const int left = here - g * simd::W;
+                narrow_first(out + j * n + r + g * simd::W, sums[j * G + g], left < simd::W ? left : simd::W);
+            }
+    }
+}
+
+// Chains enough to hide the latency of fma.
+template <bool Squared>
+void float_few(const float* q, int nq, int64_t ldq, int64_t dim, const char* rows, int64_t stride, int64_t n, float* out) {
+    switch (nq) {
+        case 1:
+            return few_sweep<1, 4, Squared>(q, ldq, dim, rows, stride, n, out);
+        case 2:
+            return few_sweep<2, 2, Squared>(q, ldq, dim, rows, stride, n, out);
+        case 3:
+            return few_sweep<3, 2, Squared>(q, ldq, dim, rows, stride, n, out);
+        default:
+            return few_sweep<4, 1, Squared>(q, ldq, dim, rows, stride, n, out);
+    }
+}
+
 // Codes and bits are both 32-bit words a lane: 4 signed bytes or 2 int16 of codes, or 32 bits.
 struct CodeWords {
     static inline simd::I step(simd::I acc, simd::I panel, simd::I row) { return simd::dot(acc, panel, row); }

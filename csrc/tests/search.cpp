@@ -98,6 +98,18 @@ void check_float_tiles(const SearchKernels& kernels, const Operand& x) {
         for (float& v : panel) v = static_cast<float>(random_in(-1000, 1000)) / 333;
         kernels.dot_tile(panel.data(), vectors, dim, x.rows.data, x.rows.stride, n, {}, dots.data());
         kernels.square_tile(panel.data(), vectors, dim, x.rows.data, x.rows.stride, n, {x.rows.data, x.rows.stride, 0}, distances.data());
+        const int few = random_in(1, 4);
+        std::vector<float> queries(static_cast<size_t>(few * dim)), few_dots(static_cast<size_t>(few * n)), few_distances(few_dots);
+        for (int64_t j = 0; j < few; ++j)
+            for (int64_t d = 0; d < dim; ++d) queries[static_cast<size_t>(j * dim + d)] = panel[static_cast<size_t>(d * lanes + j)];
+        kernels.dot_few(queries.data(), few, dim, dim, x.rows.data, x.rows.stride, n, few_dots.data());
+        kernels.square_few(queries.data(), few, dim, dim, x.rows.data, x.rows.stride, n, few_distances.data());
+        for (int64_t j = 0; j < few; ++j)
+            for (int64_t i = 0; i < n; ++i) {
+                const auto at = static_cast<size_t>(j * n + i), beside = static_cast<size_t>(i * lanes + j);
+                expect_same("dot_few", dim, few_dots[at], dots[beside]);
+                expect_same("square_few", dim, few_distances[at], distances[beside]);
+            }
         for (int64_t i = 0; i < n; ++i) {
             double own = 0;
             for (int64_t d = 0; d < dim; ++d) own += x.value(i)[d] * x.value(i)[d];

@@ -34,6 +34,8 @@ def pair(queries: Any, corpus: Any, metric: str | None, names: tuple[str, str] =
     if q.kind == x.kind == "bits" and q.flip != x.flip and "Codes" not in (type(queries).__name__, type(corpus).__name__):
         raise TypeError(f"{names[1]}: got {corpus.dtype} bits against {queries.dtype} bits, expected one dtype on both sides, or Codes")
     score = score_of(q, x, name or default_metric(q, x), names)
+    if origin is NUMPY is x_origin:
+        return Pair(q, x, score, NUMPY, "cpu", False)
     if _tracked(x) and not _tracked(q):
         origin = x_origin  # a gradient flows back into the corpus, whatever the queries are
     return Pair(q, x, score, origin, origin.device, _tracked(q) or _tracked(x))

@@ -53,7 +53,6 @@ def topk(
     k = min(k_of(k), p.x.n)
     allowed = mask_of(mask, p.q.n, p.x.n, p.device)
     excluded = exclude_of(exclude, p.q.n, p.x.n)
-    specs = (((p.q.n, k), p.score.dtype), ((p.q.n, k), np.dtype(np.int64)))
-    outs = None if out is None else outputs_of(out, p, specs)
+    outs = None if out is None else outputs_of(out, p, (((p.q.n, k), p.score.dtype), ((p.q.n, k), np.dtype(np.int64))))
     scores, indices = dispatch.run("topk", p.q, p.x, k, p.score, allowed, excluded, device=p.device, grad=p.grad, backend=backend)
     return deliver(scores, outs and outs[0], p.origin), deliver(indices, outs and outs[1], p.origin)

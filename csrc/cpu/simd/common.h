@@ -44,5 +44,27 @@ inline I iload_n(const T* p, int64_t bytes) {
     return iload(buffer);
 }
 
+// Four floats, and four of the eight in two such.
+typedef float F4 __attribute__((vector_size(16)));
+template <int A, int B, int C, int E>
+inline __attribute__((always_inline)) F4 pick4(F4 a, F4 b) {
+#if defined(__clang__)
+    return __builtin_shufflevector(a, b, A, B, C, E);
+#else
+    typedef int I4 __attribute__((vector_size(16)));
+    return __builtin_shuffle(a, b, I4{A, B, C, E});
+#endif
+}
+
+// out[j * step + i] = rows[i][j] for four rows of four floats, `at` bytes into them.
+inline __attribute__((always_inline)) void transpose4(const char* const* rows, int64_t at, float* out, int64_t step) {
+    F4 v[4];
+    for (int i = 0; i < 4; ++i) __builtin_memcpy(&v[i], rows[i] + at, 16);
+    const F4 a = pick4<0, 4, 1, 5>(v[0], v[2]), b = pick4<2, 6, 3, 7>(v[0], v[2]);
+    const F4 c = pick4<0, 4, 1, 5>(v[1], v[3]), d = pick4<2, 6, 3, 7>(v[1], v[3]);
+    v[0] = pick4<0, 4, 1, 5>(a, c), v[1] = pick4<2, 6, 3, 7>(a, c), v[2] = pick4<0, 4, 1, 5>(b, d), v[3] = pick4<2, 6, 3, 7>(b, d);
+    for (int j = 0; j < 4; ++j) __builtin_memcpy(out + j * step, &v[j], 16);
+}
+
 }  // namespace simd
 }  // namespace
