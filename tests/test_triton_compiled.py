@@ -201,6 +201,16 @@ def test_maxsim(launched: Callable[..., dict[str, Compiled]], kind: str) -> None
     assert kernels["_late_scan_kernel"].has(WGMMA[kind])
     assert {"_late_keys_kernel", "_certify_kernel", "_select_kernel"} <= set(kernels)
 
+    assert set(launched(fc.maxsim, queries, documents)) == {"_late_keys_kernel"}
+
+
+@pytest.mark.parametrize(("metric", "kind"), [("cosine", "uint8"), ("cosine", "f32"), ("sqeuclidean", "bf16"), ("ip", "int4_row")])
+def test_similarity(launched: Callable[..., dict[str, Compiled]], metric: str, kind: str) -> None:
+    a, b = tensor(20, 768), tensor(20, 768, dtype=FLOATS[kind]) if kind in FLOATS else codes(kind, 20, 768)
+    for op, name in ((fc.similarity, "_scores_kernel"), (fc.similarity_paired, "_paired_kernel")):
+        kernel = launched(op, a, b, metric)[name]
+        assert kernel.has(r"cvt\.rn\.f32\.f64") and kernel.has(r"mul\.rn\.f64|mul\.f64")
+
 
 def test_range_search(launched: Callable[..., dict[str, Compiled]]) -> None:
     x = tensor(20000, 768, dtype=torch.bfloat16)

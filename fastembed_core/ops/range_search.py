@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 
 from .. import dispatch
-from ..arrays import Origin, exclude_of, is_torch, mask_of, to_host
+from ..arrays import Origin, Rows, exclude_of, is_torch, mask_of, to_host
 from ._search import Pair, deliver, k_of, pair
+from ._spec import Spec
+from ._traced import traced
+from .scores import Score
 
 
+@traced
 def range_search(
     queries: Any,
     corpus: Any,
@@ -50,7 +54,7 @@ def range_search(
     p = pair(queries, corpus, metric)
     limits = thresholds_of(threshold, p.q.n)
     allowed = mask_of(mask, p.q.n, p.x.n, p.device)
-    excluded = exclude_of(exclude, p.q.n, p.x.n)
+    excluded = exclude_of(exclude, p.q.n, p.x.n, p.device)
     if max_results is None:
         how = (p.score, allowed, excluded)
         result = dispatch.run("range_search", p.q, p.x, limits, *how, device=p.device, grad=p.grad, backend=backend)
@@ -60,6 +64,10 @@ def range_search(
         result = _reaching(scores, rows, limits, p)
     indptr, scores, indices = (deliver(part, None, p.origin) for part in result)
     return indptr, scores, indices
+
+
+def range_search_spec(q: Rows, x: Rows, limits: Any, score: Score, *_: Any) -> tuple[Spec, Spec, Spec]:
+    return Spec((q.n + 1,), "int64"), Spec((None,), score.dtype.name), Spec((None,), "int64")
 
 
 def thresholds_of(threshold: Any, q: int) -> np.ndarray:

@@ -26,18 +26,22 @@ class Queries(NamedTuple):
     square: torch.Tensor  # (t,) float64 squared norms as they were
 
 
-@triton.jit(do_not_specialize=["first", "count", "dim", "width"])
+@triton.jit(do_not_specialize=["first", "count", "n", "dim", "width"])
 def _queries_kernel(
-    q, q_stride, q_scale, planes, bound, scale, square, first, count, dim, width, unit,
+    q, q_stride, q_scale, planes, bound, scale, square, base, first, count, n, dim, width, unit,
     KIND: tl.constexpr, FLIP: tl.constexpr, PLANES: tl.constexpr, TYPE: tl.constexpr,
 ):  # fmt: skip
     i = tl.program_id(0).to(tl.int64)
-    at = (first + i) * q_stride
+    row = first + i
+    if base is not None:
+        row = tl.load(base) + i
+    there = row < n
+    at = row * q_stride
     top = tl.zeros((BLOCK,), tl.float32)
     total = tl.zeros((BLOCK,), tl.float64)
     for start in range(0, dim, BLOCK):
         column = start + tl.arange(0, BLOCK)
-        v = elements(q, None, at, column, column < dim, dim, KIND, FLIP)
+        v = elements(q, None, at, column, there & (column < dim), dim, KIND, FLIP)
         top = tl.maximum(top, tl.abs(v))
         total += v.to(tl.float64) * v.to(tl.float64)
     exponent = (tl.max(top, axis=0).to(tl.int32, bitcast=True) >> 23) & 255
@@ -48,7 +52,7 @@ def _queries_kernel(
     kept = tl.zeros((BLOCK,), tl.float64)
     for start in range(0, dim, BLOCK):
         column = start + tl.arange(0, BLOCK)
-        v = elements(q, None, at, column, column < dim, dim, KIND, FLIP) * factor
+        v = elements(q, None, at, column, there & (column < dim), dim, KIND, FLIP) * factor
         place = planes + ((column % PLANES) * count + i) * width + column // PLANES
         if TYPE == "int8":
             rounded = v
@@ -69,7 +73,7 @@ def _queries_kernel(
     wide = tl.sqrt(tl.sum(missed, axis=0)) + unit * tl.sqrt(tl.sum(kept, axis=0))
     squared = tl.sum(total, axis=0)
     if q_scale is not None:  # the values are those of the codes times this, and merits are of the codes
-        s = tl.load(q_scale + i + first)
+        s = tl.load(q_scale + row, mask=there, other=0.0)
         factor = tl.where(s > 0, 1.0 / s, float("nan"))
         squared *= s.to(tl.float64) * s.to(tl.float64)
     tl.store(bound + i, (wide * 1.01).to(tl.float32))  # rounded up, and for norms of rows that are a thousandth off
@@ -77,8 +81,11 @@ def _queries_kernel(
     tl.store(square + i, squared)
 
 
-def prepared(q: Side, x: Side, first: int, t: int, kind: str, step: int) -> Queries:
-    """Queries first to first + t for a scan of x that multiplies in `kind` and reads `step` stored elements at a time."""
+def prepared(q: Side, x: Side, first: int, t: int, kind: str, step: int, base: torch.Tensor | None = None) -> Queries:
+    """Queries first to first + t for a scan of x that multiplies in `kind` and reads `step` stored elements at a time.
+
+    The first of them is base[0] where that is given; of the t some may lie behind the last.
+    """
     planes = PLANES.get(x.kind, 1)
     width = -(-x.data.shape[1] // step) * step
     device = x.data.device
@@ -90,7 +97,7 @@ def prepared(q: Side, x: Side, first: int, t: int, kind: str, step: int) -> Quer
     )
     stored = made.planes.view(torch.int16) if kind == "bf16" else made.planes
     launch(
-        _queries_kernel, t, *q.arguments[:3], stored, *made[1:], first, t, q.dim, width, unit_of(q.dim, kind),
+        _queries_kernel, t, *q.arguments[:3], stored, *made[1:], base, first, t, q.n, q.dim, width, unit_of(q.dim, kind),
         KIND=q.kind, FLIP=q.flip, PLANES=planes, TYPE=kind,
     )  # fmt: skip
     return made
