@@ -12,8 +12,7 @@ import fastembed_core as fc
 from fastembed_core.arrays import rows_of
 from fastembed_core.backends.triton._allowed import Allowed
 from fastembed_core.backends.triton._operand import side_of
-from fastembed_core.backends.triton._queries import prepared
-from fastembed_core.backends.triton._scan import kind_of, scan_keys, squares_of, step_of
+from fastembed_core.backends.triton._scan import Scan, kind_of, scan_keys, squares_of
 from fastembed_core.ops.scores import Score
 
 from .operands import agree, moved
@@ -46,6 +45,12 @@ def test_masks_and_excludes(device: str) -> None:
             cases.assert_same(result, expected, name)
 
 
+@pytest.fixture
+def scanned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Corpora too small to be scanned are."""
+    monkeypatch.setattr("fastembed_core.backends.triton.topk.SMALL", 0)
+
+
 # Of each way to scan, one.
 SCANS = {
     "f32-f32": ("cosine", "l2"),
@@ -61,6 +66,7 @@ SCANS = {
 SCANNED = [(p, m, ("normal", "ties")[place % 2]) for p in cases.FEW_PAIRINGS for place, m in enumerate(SCANS[str(p)])]
 
 
+@pytest.mark.usefixtures("scanned")
 @pytest.mark.parametrize(("pairing", "metric", "values"), SCANNED, ids=str)
 def test_groups(device: str, pairing: cases.Pairing, metric: str, values: str) -> None:
     """A corpus large enough for rows in groups, of which few are taken."""
@@ -82,10 +88,9 @@ def test_bounds_hold(device: str, query: str, corpus: str, count: int) -> None:
         score = Score(metric, "float", np.dtype(np.float32))
         left, right = (side_of(rows_of(moved(v, device), "x", metric)[0], score, torch.device(device)) for v in (q, x))
         kind = kind_of(left, right, score)
-        queries = prepared(left, right, 0, count, kind, step_of(right, kind))
         keys = torch.empty((count, -(-n // group)), dtype=torch.int32, device=device)
         squares = squares_of(right, kind) if count > 64 else None
-        scan_keys(queries, right, 0, keys, group, score, Allowed(None, None, torch.device(device)), kind, squares)
+        queries = scan_keys(Scan(right, kind), left, 0, keys, group, score, Allowed(None, None, torch.device(device)), squares)
         merit = {"cosine": a @ b.T / lengths, "ip": a @ b.T, "l2": a @ b.T - lengths**2 / 2}[metric]
         bits = ~keys.cpu().numpy()
         bound = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).view(np.float32) / queries.scale.cpu().numpy()[:, None].astype(np.float64)
@@ -97,6 +102,7 @@ def test_bounds_hold(device: str, query: str, corpus: str, count: int) -> None:
         assert (bound <= most + 1e-4 * np.abs(most)).all(), metric
 
 
+@pytest.mark.usefixtures("scanned")
 @pytest.mark.parametrize(
     ("values", "metric"),
     [
@@ -115,6 +121,7 @@ def test_what_bounds_cannot_prove(device: str, values: str, metric: str) -> None
     agree(fc.topk, device, queries, corpus, 3, metric=metric)
 
 
+@pytest.mark.usefixtures("scanned")
 def test_masks_and_excludes_of_groups(device: str) -> None:
     x = cases.rng_of("group masks").standard_normal((900, 8)).astype(np.float32)
     queries, rng = x[:3].copy(), cases.rng_of("group rows")

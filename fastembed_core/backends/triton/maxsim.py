@@ -13,13 +13,14 @@ from ...ops.maxsim import ALMOST_LEAST, Queries, TokenSets
 from ...ops.scores import Score
 from ._allowed import Allowed
 from ._canonical import scores_of
+from ._certify import flags_of
 from ._groups import members
 from ._late import LEAST, Sets, late_bounds, late_keys
 from ._launch import beside, device_of, on
 from ._operand import side_of
 from ._queries import PLANES, prepared
 from ._queries import Queries as Prepared
-from ._scan import flags_of, kind_of, step_of
+from ._scan import kind_of, step_of
 from ._select import select
 
 WORKSPACE = 1 << 26  # bytes of keys

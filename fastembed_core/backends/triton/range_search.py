@@ -9,11 +9,11 @@ from ...arrays import Mask, Rows, to_device
 from ...ops.scores import Score
 from ._allowed import Allowed
 from ._canonical import EMPTY, scores_of
-from ._groups import Groups, group_of, members
+from ._certify import flags_of
+from ._groups import Groups, group_of, members, scans_of
 from ._launch import device_of, on
 from ._operand import side_of
 from ._pairs import keys_of
-from ._scan import flags_of
 
 WORKSPACE = 1 << 26  # bytes of group keys, and of candidates
 EXPECTED = 64  # rows of each query, for the size of groups
@@ -28,7 +28,7 @@ def range_search(q: Rows, x: Rows, limits: np.ndarray, score: Score, mask: Mask 
         if q.n and x.n:
             may = Allowed(mask, exclude, device)
             left, right = side_of(q, score, device), side_of(x, score, device)
-            groups = Groups(left, right, group_of(x.n, EXPECTED, x.dim), score, may)
+            groups = Groups(left, right, group_of(x.n, EXPECTED, x.dim), score, may, scans_of(left, right, score, x.scan)[:1])
             bounds = to_device(limits, str(device))
             tile = max(1, WORKSPACE // (8 * groups.count))
             for lo in range(0, q.n, tile):
@@ -43,7 +43,9 @@ def range_search(q: Rows, x: Rows, limits: np.ndarray, score: Score, mask: Mask 
 def _found(groups: Groups, first: int, limits: torch.Tensor) -> list[Found]:
     """What queries from `first` on return."""
     keys = torch.empty((len(limits), groups.count), dtype=torch.int32, device=limits.device)
-    queries = groups.keys(first, keys)
+    queries = groups.scan(0, first, keys) if groups.scans else None
+    if not groups.scans:
+        groups.exact(first, keys)
     if queries is None:
         flags = _reaches(keys, limits[:, None], groups.score)
     else:
