@@ -248,14 +248,31 @@ def rows_of(x: Any, name: str, metric: str | None = None, *, copy_inner: bool = 
             kind, flip = "bits", 0x80 if codes.precision == "binary" else 0
         elif codes.precision == "int4_row":
             kind = "i4"
+        if not isinstance(data, np.ndarray) and data.device.type != "cpu":
+            return Rows(data, kind, dim, _there(codes.scale, data), _steps_there(codes.ranges, data), flip), origin
         scale = None if codes.scale is None else np.ascontiguousarray(to_host(codes.scale, "scale"))
         ranges = None if codes.ranges is None else steps_of(to_host(codes.ranges, "ranges"))
     elif kind in ("i8", "u8") and metric in BIT_METRICS:
         kind, dim, flip = "bits", dim * 8, 0x80 if kind == "i8" else 0
-    rows = Rows(data, kind, dim, scale, ranges, flip)
-    if rows.is_torch and data.device.type != "cpu":
-        rows = Rows(data, kind, dim, to_device(scale, data.device), to_device(ranges, data.device), flip)
-    return rows, origin
+    return Rows(data, kind, dim, scale, ranges, flip), origin
+
+
+def _there(x: Any, data: Any) -> Any:
+    """A side array beside a tensor on a device: where it is there already, nothing is waited for."""
+    if x is None:
+        return None
+    return (x.detach() if is_torch(x) else from_host(to_host(x, "scale"))).to(data.device).contiguous()
+
+
+def _steps_there(ranges: Any, data: Any) -> Any:
+    """`steps_of` for ranges beside a tensor on a device. A divisor that is a tensor: by a number torch multiplies by its inverse."""
+    if ranges is None:
+        return None
+    low, high = _there(ranges, data)
+    step = (high - low) / high.new_full(high.shape, 255.0)
+    out = low.new_empty((2, len(low)))
+    out[0], out[1] = low, step.masked_fill(step == 0, 1.0)
+    return out
 
 
 def plain_rows(data: Any, name: str, copy_inner: bool) -> Any:

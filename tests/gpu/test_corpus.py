@@ -12,34 +12,10 @@ import torch
 
 import fastembed_core as fc
 from fastembed_core import corpus_device, scan_codes
-from fastembed_core.backends.triton._groups import Groups
 
 from .operands import moved
 
 pytestmark = pytest.mark.skipif(not scan_codes.available(), reason="needs the compiled extension, which makes codes")
-
-
-@pytest.fixture
-def doubts(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
-    """Corpora too small to be scanned are. Of each round after the first scan: how many queries it was for."""
-    monkeypatch.setattr("fastembed_core.backends.triton.topk.SMALL", 0)
-    found: list[list[int]] = []
-    scan, exact = Groups.scan, Groups.exact
-
-    def scanned(groups: Groups, which: int, first: int, keys: Any, flags: Any = None) -> Any:
-        if flags is not None:
-            found[-1].append(int((flags != 0).sum()))
-        else:
-            found.append([])
-        return scan(groups, which, first, keys, flags)
-
-    def exactly(groups: Groups, first: int, keys: Any, flags: Any = None) -> None:
-        found[-1].append(int((flags != 0).sum()))
-        exact(groups, first, keys, flags)
-
-    monkeypatch.setattr(Groups, "scan", scanned)
-    monkeypatch.setattr(Groups, "exact", exactly)
-    return found
 
 
 @pytest.mark.parametrize("metric", cases.FLOAT_METRICS)

@@ -1,4 +1,5 @@
-"""Groups that may hold a row that reaches the threshold, and those rows' canonical scores: waits for the device once a tile."""
+"""Groups that may hold a row that reaches the threshold, and those rows' canonical scores: waits for the device twice a tile, for how
+many there are of either."""
 
 from __future__ import annotations
 
@@ -35,8 +36,7 @@ def range_search(q: Rows, x: Rows, limits: np.ndarray, score: Score, mask: Mask 
                 parts += _found(groups, lo, bounds[lo : lo + tile])
         who, rows, keys = (torch.cat(part) for part in zip(*parts, strict=True))
         order = ((who << 32) + keys).argsort(stable=True)  # rows come in order
-        indptr = torch.zeros(q.n + 1, dtype=torch.int64, device=device)
-        indptr[1:] = torch.bincount(who, minlength=q.n).cumsum(0)
+        indptr = torch.searchsorted(who[order], torch.arange(q.n + 1, device=device))
         return indptr, scores_of(keys[order], score), rows[order]
 
 
@@ -57,8 +57,8 @@ def _found(groups: Groups, first: int, limits: torch.Tensor) -> list[Found]:
         ids = torch.empty((len(some), groups.group), dtype=torch.int64, device=limits.device)
         members(at.int()[:, None], ids, first, groups.x.n, groups.group, groups.may, who=some)
         exact = keys_of(groups.q, groups.x, ids, first, groups.score, who=some)
-        kept = _reaches(exact, limits[some][:, None], groups.score)
-        found.append((first + some[:, None].expand_as(ids)[kept], ids[kept], exact[kept]))
+        kept = _reaches(exact, limits[some][:, None], groups.score).flatten().nonzero()[:, 0]
+        found.append((first + some[kept // groups.group], ids.flatten()[kept], exact.flatten()[kept]))
     return found
 
 
