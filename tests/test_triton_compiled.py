@@ -157,7 +157,9 @@ WGMMA = {"f32": r"wgmma\S+\.f32\.tf32\.tf32", "f16": r"wgmma\S+\.f32\.f16\.f16",
 def test_float_scans_multiply_on_tensor_cores(launched: Callable[..., dict[str, Compiled]], kind: str, queries: int) -> None:
     x = tensor(20000, 768, dtype=FLOATS[kind])
     kernels = launched(fc.topk, x[:queries], x, 10, metric="l2" if queries == 64 else "cosine")
-    assert kernels["_scan_kernel"].has(WGMMA[kind])
+    scan = kernels["_scan_kernel"]
+    assert scan.has(WGMMA[kind]) and scan.has(r"cp\.async\.cg\.shared\.global")
+    assert queries > 64 or not scan.has("ldmatrix")  # rows are multiplied where the copy put them; of more queries, keys pass that way
     assert {"_queries_kernel", "_select_kernel", "_members_kernel", "_keys_kernel", "_certify_kernel", "_exact_kernel"} <= set(kernels)
     assert ("_squares_kernel" in kernels) == (queries > 64)
 

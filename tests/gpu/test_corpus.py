@@ -18,11 +18,10 @@ from .operands import moved
 pytestmark = pytest.mark.skipif(not scan_codes.available(), reason="needs the compiled extension, which makes codes")
 
 
-@pytest.mark.parametrize("metric", cases.FLOAT_METRICS)
-@pytest.mark.parametrize(("kind", "count"), [("f32", 2), ("bf16", 3)])
-def test_codes_decide_nothing(device: str, doubts: list[list[int]], kind: str, count: int, metric: str) -> None:
+@pytest.mark.parametrize(("kind", "metric"), [*(("f32", metric) for metric in cases.FLOAT_METRICS[:3]), ("bf16", "sqeuclidean")])
+def test_codes_decide_nothing(device: str, doubts: list[list[int]], kind: str, metric: str) -> None:
     """And leave no query in doubt where rows differ."""
-    queries, x = cases.operands(cases.Pairing(kind, kind, (metric,)), count, 2100, 40)
+    queries, x = cases.operands(cases.Pairing(kind, kind, (metric,)), 2, 900, 40)
     corpus = fc.Corpus(x, scan="int8", metric=metric)
     *result, done = corpus.search(queries, 3, stats=True, backend="triton")
     cases.assert_same(tuple(result), fc.topk(queries, x, 3, metric=metric, backend="numpy"))
@@ -61,7 +60,7 @@ def test_changes_are_followed(device: str, tmp_path: pathlib.Path, metric: str, 
     queries, rng = x[:2] + np.float32(0.1), cases.rng_of("changes", metric)
     corpora = [fc.Corpus(x[:40], precision, metric=metric, ids=np.arange(40) * 3) for _ in range(2)]
     corpus, other = moved_there(corpora[0], device, memory), corpora[1]
-    for change in ("append", "remove", "append", "compact", "append"):
+    for change in ("append", "remove", "compact", "append"):
         for each in (corpus, other):
             if change == "append":
                 each.append(x[40:50])
@@ -72,7 +71,7 @@ def test_changes_are_followed(device: str, tmp_path: pathlib.Path, metric: str, 
         assert (corpus.ids == other.ids).all()
         agree(corpus, other, queries, device)
         if change == "remove":
-            for _, mask in [*cases.masks(2, len(other), rng)][1:4]:
+            for _, mask in [*cases.masks(2, len(other), rng)][1:3]:
                 agree(corpus, other, queries, device, mask=np.ascontiguousarray(mask))
             agree(corpus, other, queries, device, exclude=other.ids[:6].reshape(2, 3))
     corpus.save(tmp_path / "saved")
@@ -86,7 +85,7 @@ def test_chunks(device: str) -> None:
     other = fc.Corpus(x, scan=None, metric="ip", copy=False)
     corpus = moved_there(fc.Corpus(x, scan=None, metric="ip", copy=False), device, 1300)
     assert corpus._snapshot.on_device.chunk == 8 and corpus._snapshot.on_device.resident == 16
-    for _, mask in cases.masks(2, 51, cases.rng_of("chunks")):
+    for _, mask in [*cases.masks(2, 51, cases.rng_of("chunks"))][:4]:
         agree(corpus, other, queries, device, mask=np.ascontiguousarray(mask))
     agree(corpus, other, queries, device, exclude="self")
     agree(corpus, other, queries, device, exclude=np.array([[3, 34], [-1, 50]]))

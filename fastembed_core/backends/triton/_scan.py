@@ -239,12 +239,13 @@ def scan_keys(
     Rows' squared norms are made on the way where none are given: for a single tile of queries.
     """
     x, kind, center, beside = scan
+    data = x.data.view(torch.bfloat16) if kind == "bf16" else x.data  # as bits they would pass through registers to be multiplied
     t = keys.shape[0]
     tile = scan.tile(t)
     swap = t <= SOME
     queries = prepared(q, x, first, t, kind, tile.step, center, score.metric in ("l2", "sqeuclidean"))
     launch(
-        _scan_kernel, blocks(t, tile.queries) * blocks(x.n, tile.rows), *x.arguments[:3], None if beside else center,
+        _scan_kernel, blocks(t, tile.queries) * blocks(x.n, tile.rows), data, *x.arguments[1:3], None if beside else center,
         *(beside or (None, None, None)), *queries[:5], squares, *may.arguments(first), flags, keys,
         t, x.n, keys.shape[1], x.dim, x.data.shape[1], queries.planes.shape[2],
         METRIC=score.metric, SIMILARITY=score.similarity, EXACT=is_exact(score), PACKED=may.packed, KIND=x.kind, FLIP=x.flip,
