@@ -170,7 +170,7 @@ def codes(precision: str, n: int, dim: int) -> fc.Codes:
     return fc.Codes(data, precision, dim, tensor(n) if precision.endswith("_row") else None)
 
 
-@pytest.mark.parametrize("queries", [1, 64, 1024])
+@pytest.mark.parametrize("queries", [5, 64, 1024])
 @pytest.mark.parametrize(("precision", "metric"), [("int8_row", "cosine"), ("int4_row", "ip"), ("ubinary", "hamming")])
 def test_integer_scans_multiply_on_tensor_cores(
     launched: Callable[..., dict[str, Compiled]], precision: str, metric: str, queries: int
@@ -179,6 +179,14 @@ def test_integer_scans_multiply_on_tensor_cores(
     kernels = launched(fc.topk, x[:queries], x, 10, metric=metric)
     assert kernels["_scan_kernel"].has(r"wgmma\S+\.s32\.s8\.s8")
     assert ("_certify_kernel" in kernels) == (metric != "hamming")
+
+
+@pytest.mark.parametrize("metric", ["hamming", "jaccard"])
+def test_bits_of_few_queries_are_counted(launched: Callable[..., dict[str, Compiled]], metric: str) -> None:
+    x = codes("ubinary", 20000, 1024)
+    for queries in (1, 3):
+        kernel = launched(fc.topk, x[:queries], x, 10, metric=metric)["_popcount_kernel"]
+        assert kernel.has(r"\bpopc\.b32") and kernel.has(r"ld\.global\S*\.v4\.b32")
 
 
 @pytest.mark.parametrize(("precision", "metric"), [("int8_row", "ip"), ("int4_row", "l2"), ("ubinary", "cosine")])

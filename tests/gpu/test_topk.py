@@ -171,6 +171,16 @@ def test_what_bounds_cannot_prove(device: str, values: str, metric: str) -> None
     agree(fc.topk, device, queries, corpus, 3, metric=metric)
 
 
+@pytest.mark.usefixtures("scanned")
+@pytest.mark.parametrize(("pairing", "d"), [("ubinary-binary", 1050), ("ubinary-ubinary", 59), ("binary-ubinary", 70)])
+def test_bits_of_few_queries_are_counted(device: str, pairing: str, d: int) -> None:
+    """In whole words, whatever stands in pad bits; of rows in odd bytes, and of more queries, on tensor cores."""
+    kinds = pairing.split("-")
+    for metric in cases.BIT_METRICS:
+        queries, corpus = cases.operands(cases.Pairing(*kinds, (metric,)), 3, 260, d)
+        agree(fc.topk, device, queries[: 1 if d == 1050 else 3], corpus, 2, metric=metric)
+
+
 @pytest.mark.parametrize("metric", ["ip", "l2"])
 @pytest.mark.parametrize("kind", ["f32", "f16"])
 def test_data_far_from_the_origin(device: str, doubts: list[list[int]], kind: str, metric: str) -> None:
@@ -178,6 +188,29 @@ def test_data_far_from_the_origin(device: str, doubts: list[list[int]], kind: st
     queries, corpus = cases.operands(cases.Pairing(kind, kind, (metric,)), 2, 1100, 37, "offset")
     agree(fc.topk, device, queries, corpus, 3, metric=metric)
     assert doubts == [[2, 0]] or (kind == "f16" and doubts == [[0, 0]]), doubts
+
+
+@pytest.mark.parametrize("kind", ["f32", "int8_row"])
+def test_rows_that_hold_nan_leave_nothing_in_doubt(device: str, doubts: list[list[int]], kind: str) -> None:
+    """Their scores are NaN: last, unless numbers run out."""
+    q, x = cases.operands(cases.Pairing("f32", kind, ("ip",)), 66, 260, 9)
+    if kind == "f32":
+        x = np.where(np.arange(260)[:, None] % 3 == 1, np.float32(np.nan), x)
+    else:
+        x = fc.Codes(x.data, kind, 9, np.where(np.arange(260) % 3 == 1, np.float32(np.nan), x.scale))
+    for metric in ("ip", "cosine", "l2"):
+        agree(fc.topk, device, q[:1], x, 2, metric=metric)
+        left, right, score = sides(q, x, metric, device)  # of many queries, whose rows' squares are made beforehand
+        keys = torch.empty((66, 260), dtype=torch.int32, device=device)
+        scan = Scan(right, str(kind_of(left, right, score)))
+        with on(right.data.device):
+            scan_keys(scan, left, 0, keys, 1, score, Allowed(None, None, right.data.device), squares_of(right, scan.kind))
+        assert ((keys == 2**31 - 2).cpu().numpy() == (np.arange(260) % 3 == 1)).all()
+    assert sum(map(sum, doubts)) == 0, doubts
+    mask = np.arange(260) % 3 == 1
+    mask[7] = mask[6] = True
+    agree(fc.topk, device, q[:1], x, 4, metric="ip", mask=mask)
+    assert doubts[-1][-1] == 1
 
 
 @pytest.mark.usefixtures("scanned")

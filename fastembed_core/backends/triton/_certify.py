@@ -45,7 +45,7 @@ def _certify_kernel(keys, worst, bound, factor, square, shift, before, flags, co
             far = far * far
         floor = (squared * (1 - 2.0**-40) - far) * 0.5
     bounded = (squared >= LOW) & (squared <= HIGH) & (last < NAN)
-    certain = (left_out == EMPTY) | (bounded & (merit < floor))
+    certain = (left_out == EMPTY) | (bounded & ((merit < floor) | (left_out == NAN)))
     if before is not None:
         certain = certain | (tl.load(before + place, mask=inside, other=0) == 0)
     tl.store(flags + place, 1 - certain.to(tl.int32), mask=inside)

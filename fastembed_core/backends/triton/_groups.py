@@ -15,6 +15,7 @@ from ._allowed import Allowed, allowed
 from ._exact import exact_keys
 from ._launch import blocks, launch
 from ._operand import Side, codes_of
+from ._popcount import countable, counted_keys
 from ._queries import Queries
 from ._scan import Scan, is_exact, kind_of, scan_keys, squares_of
 from ._tiles import SOME
@@ -39,6 +40,9 @@ class Groups:
     def scan(self, which: int, first: int, keys: torch.Tensor, flags: torch.Tensor | None = None) -> Queries | None:
         """Fill keys (t, count) of queries first to first + t by a scan, of those flagged where flags is given. Queries come back where
         keys are those of bounds on merits."""
+        if countable(self.q, self.x, self.score, len(keys)):
+            counted_keys(self.q, self.x, first, keys, self.group, self.score, self.may)
+            return None
         queries = scan_keys(self.scans[which], self.q, first, keys, self.group, self.score, self.may, self.squares(which, len(keys)), flags)
         return None if is_exact(self.score) else queries
 

@@ -22,7 +22,7 @@ import triton.language as tl
 from ...ops.scores import Score
 from . import interpreted
 from ._allowed import Allowed, allowed
-from ._canonical import EMPTY, from_dot, key_of, ordered
+from ._canonical import EMPTY, NAN, from_dot, key_of, ordered
 from ._launch import blocks, launch
 from ._operand import Beside, Side
 from ._queries import PLANES, Queries, prepared
@@ -97,7 +97,7 @@ def _squares_kernel(
             total += more
             top = tl.maximum(top, largest)
     if TYPE != "int8":
-        total = tl.where((total == 0) & (top > 0), float("nan"), total)
+        total = tl.where((total == 0) & (top > 0), float("inf"), total)
     tl.store(squares + rows, total, mask=rows < n)
 
 
@@ -147,7 +147,7 @@ def _scan_kernel(
     dot = tl.trans(acc) if SWAP else acc
     if own:
         if TYPE != "int8":
-            total = tl.where((total == 0) & (top > 0), float("nan"), total)
+            total = tl.where((total == 0) & (top > 0), float("inf"), total)
     elif KIND == "signs":
         total += dim
     elif error is None:
@@ -175,6 +175,7 @@ def _scan_kernel(
         dot, total = dot.to(tl.float32), total.to(tl.float32)
         slack_q = tl.load(bound + i, mask=wanted, other=0)[:, None]
         zero = total == 0
+        nothing = total != total  # a row that holds a NaN: so is its score, with any query
         odd = ~(((total >= LOW) & (total <= HIGH)) | zero)
         norm = tl.sqrt_rn(total)
         if METRIC == "cosine":
@@ -182,10 +183,13 @@ def _scan_kernel(
                 dot * tl.div_rn(tl.full(norm.shape, 1.0, tl.float32), tl.where(zero, 1.0, norm))[None, :]
             )  # and its error, which all rows share
             if x_scale is not None:
-                odd = odd | ~(tl.abs(tl.load(x_scale + rows, mask=inside, other=0.0)) < float("inf"))
+                s = tl.load(x_scale + rows, mask=inside, other=0.0)
+                odd = odd | ~(tl.abs(s) < float("inf"))
+                nothing = nothing | (s != s)
         else:
             if x_scale is not None:
                 s = tl.load(x_scale + rows, mask=inside, other=0.0)
+                nothing = nothing | (s != s)
                 total = total * s * s
                 odd = odd | ~(((total >= LOW) & (total <= HIGH)) | zero | (s == 0))
                 norm = norm * tl.abs(s)
@@ -197,6 +201,7 @@ def _scan_kernel(
                 slack = 1.0 - (dim * 4.8e-7 + 8e-6)
                 merit = merit - half * (total * slack)[None, :]
         key = tl.where(odd[None, :] | (merit != merit), UNBOUNDED, ~ordered(merit))
+        key = tl.where(nothing[None, :], NAN, key)
     may = allowed(mask, mask_stride, i, rows, wanted[:, None] & inside[None, :], PACKED)
     best = tl.min(tl.reshape(tl.where(may, key, EMPTY), (BQ, BN // G, G)), axis=2)
     group = tile * (BN // G) + tl.arange(0, BN // G)
@@ -209,7 +214,7 @@ def step_of(x: Side, kind: str) -> int:
 
 
 def squares_of(x: Side, kind: str) -> torch.Tensor:
-    """(n,) sums of squares as a scan takes them: int32 exactly, or float32, NaN for what is not zero and yet comes out so."""
+    """(n,) sums of squares as a scan takes them: int32 exactly, or float32, inf for what is not zero and yet comes out so."""
     squares = torch.empty(x.n, dtype=torch.int32 if kind == "int8" else torch.float32, device=x.data.device)
     launch(
         _squares_kernel, blocks(x.n, 64), *x.arguments[:2], squares, x.n, x.dim, x.data.shape[1],
