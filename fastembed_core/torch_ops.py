@@ -178,18 +178,24 @@ def _kernel(op: str, *args: Any, **kwargs: Any) -> Any:
 
 def _fake(op: str, *args: Any, **kwargs: Any) -> Any:
     how = _given(op, args, kwargs)
-    if op == "range_search":  # what only says how many rows there will be
+    places = None
+    if op == "range_search":  # how many rows there will be only the values say, but on a device where there is a limit
+        most, queries = how.get("max_results"), how["queries"]
+        if most is not None and (queries.data if isinstance(queries, Codes) else queries).device.type != "cpu":
+            places = queries.shape[0] * min(most, how["corpus"].shape[0])
         how |= {"threshold": 0.0, "max_results": None}
     how["backend"] = None
-    with tensors_kept(), dispatch.answered_by(_of_spec):
+    with tensors_kept(), dispatch.answered_by(functools.partial(_of_spec, places)):
         return _returned(op, CONTRACTS[op](**how))
 
 
-def _of_spec(op: str, *args: Any, device: str) -> Any:
-    """What a cell returns, with nothing in it."""
+def _of_spec(places: Any, op: str, *args: Any, device: str) -> Any:
+    """What a cell returns, with nothing in it; `places` in the place of a size that is not known."""
     spec = getattr(importlib.import_module(f"{__package__}.ops.{op}"), f"{op}_spec")(*args)
     specs = (spec,) if isinstance(spec, Spec) else spec
-    unknown = torch.library.get_ctx().new_dynamic_size() if any(part and None in part.shape for part in specs) else None
+    unknown = places
+    if unknown is None and any(part and None in part.shape for part in specs):
+        unknown = torch.library.get_ctx().new_dynamic_size()
     made = []
     for part in specs:
         shape = None if part is None else [unknown if size is None else size for size in part.shape]

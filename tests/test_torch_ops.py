@@ -328,6 +328,9 @@ def test_shapes_on_a_device() -> None:
         made = listed(operator(**{name: absent(value) for name, value in how.items()}))
         for fake, part in zip(made, listed(operator(**how)), strict=True):
             assert (fake.device.type, fake.dtype, fake.shape, fake.stride()) == ("meta", part.dtype, part.shape, part.stride())
+    queries, corpus = tensor(3, 8).to("meta"), tensor(20, 8).to("meta")
+    found = OPS.range_search(queries, corpus, torch.zeros(()), max_results=4)
+    assert [tuple(part.shape) for part in found] == [(4,), (12,), (12,)]
 
 
 def absent(x: Any) -> Any:

@@ -11,13 +11,14 @@ from ...ops.maxsim import ALMOST_LEAST, Queries, TokenSets
 from ...ops.scores import Score
 from ._allowed import Allowed
 from ._canonical import scores_of
+from ._certify import flags_of
 from ._groups import members
 from ._late import LEAST, Sets, late_bounds, late_keys
 from ._launch import beside, device_of, on
 from ._operand import side_of
 from ._queries import PLANES, prepared
 from ._queries import Queries as Prepared
-from ._scan import flags_of, kind_of, step_of
+from ._scan import kind_of, step_of
 from ._select import select
 
 WORKSPACE = 1 << 26  # bytes of keys
@@ -99,7 +100,7 @@ class Late:
         assert self.kind is not None
         q, step = self.sets.q, step_of(self.sets.x, self.kind)
         tokens = min(q.n, self.longest * len(keys))  # of these queries at most
-        planes = prepared(q, self.sets.x, 0, tokens, self.kind, step, self.sets.arguments[0][part.start :])
+        planes = prepared(q, self.sets.x, 0, tokens, self.kind, step, base=self.sets.arguments[0][part.start :])
         late_bounds(self.sets, planes, part.start, keys, self.may, self.kind, step, self.longest)
         ones = torch.ones(len(keys), dtype=torch.float32, device=self.device)
         return Prepared(planes.planes, torch.zeros_like(ones), ones, ones.double())
