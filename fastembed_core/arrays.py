@@ -8,6 +8,9 @@ a search: vectors of any storage kind with what is needed to read them.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +38,19 @@ def is_torch(x: Any) -> bool:
     """Whether x is a torch tensor, without importing torch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(x, torch.Tensor)
+
+
+_kept: ContextVar[bool] = ContextVar("fastembed_core_tensors_kept", default=False)
+
+
+@contextmanager
+def tensors_kept() -> Iterator[None]:
+    """Inside the block tensors in host memory are taken as those on a device are: they stay tensors, whose values nobody looks at."""
+    token = _kept.set(True)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
 
 
 @dataclass(frozen=True)
@@ -97,7 +113,7 @@ def _from_torch(x: Any, name: str) -> tuple[Any, str, Origin]:
     if x.requires_grad and torch.is_grad_enabled():
         return x, dtype, origin
     x = x.detach()
-    if x.device.type != "cpu":
+    if x.device.type != "cpu" or _kept.get():
         return x, dtype, origin
     x = x.resolve_conj().resolve_neg()
     return (x.view(torch.int16).numpy().view(np.uint16) if dtype == "bfloat16" else x.numpy()), dtype, origin
@@ -116,6 +132,11 @@ def _from_dlpack(x: Any, name: str) -> tuple[Any, str, Origin]:
             raise TypeError(f"{name}: got a {type(x).__name__} numpy cannot read, expected one numpy or an installed torch can") from None
         data, dtype, torch_origin = _from_torch(torch.from_dlpack(x), name)
         return data, dtype, Origin(origin.namespace, torch_origin.device)
+
+
+def unread(x: Any) -> bool:
+    """Whether x is a tensor whose values only kernels see: on a device, or kept."""
+    return not isinstance(x, np.ndarray) and (x.device.type != "cpu" or _kept.get())
 
 
 def to_host(x: Any, name: str) -> np.ndarray:
@@ -150,9 +171,31 @@ def _bfloat16_tensor(bits: np.ndarray) -> Any:
     return from_host(bits.view(np.int16)).view(torch.bfloat16)
 
 
-def to_device(x: np.ndarray | None, device: str) -> Any:
-    """A host array as a torch tensor on `device`; None stays None."""
-    return None if x is None else from_host(x).to(device)
+def to_device(x: Any, device: str) -> Any:
+    """An array as a torch tensor on `device`; None stays None."""
+    return None if x is None else (from_host(x) if isinstance(x, np.ndarray) else x).to(device)
+
+
+def beside(x: Any, name: str, data: Any) -> Any:
+    """A side array where `data` is, on the host as numpy or as a tensor on its device, dense and without gradient; None stays None."""
+    if x is None:
+        return None
+    if isinstance(data, np.ndarray):
+        return np.ascontiguousarray(to_host(x, name))
+    return to_device(intake(x, name)[0], str(data.device)).detach().contiguous()
+
+
+def integers_of(x: Any, name: str, device: str, expected: str = "integers") -> Any:
+    """Integers as dense int64: a tensor where x is one on the operands' `device` (or kept), whose values only kernels see, else numpy."""
+    data, dtype, _ = intake(np.asarray(x) if isinstance(x, list | tuple) and len(x) else x, name)
+    if not dtype.startswith(("int", "uint")):
+        raise TypeError(f"{name}: got {dtype}, expected {expected}")
+    if not isinstance(data, np.ndarray) and str(data.device) == device:
+        return data.long().contiguous()
+    data = data if isinstance(data, np.ndarray) else to_host(data, name)
+    if data.dtype == np.uint64 and data.size and data.max() >= 2**63:
+        raise ValueError(f"{name}: got {data.max()}, expected {expected}")
+    return np.ascontiguousarray(data, np.int64)
 
 
 def float32_of(data: np.ndarray, kind: str) -> np.ndarray:
@@ -195,7 +238,7 @@ class Rows:
 
     @property
     def n(self) -> int:
-        return int(self.data.shape[0])
+        return self.data.shape[0]  # no int() of what may be a symbol while torch traces
 
     @property
     def is_float(self) -> bool:
@@ -216,8 +259,15 @@ class Rows:
         return Rows(self.data[rows], self.kind, self.dim, None if self.scale is None else self.scale[rows], self.ranges, self.flip)
 
 
-def steps_of(ranges: np.ndarray) -> np.ndarray:
+def steps_of(ranges: Any) -> Any:
     """(2, dim) float32 minimum and step from minimum and maximum: step = (max - min) / 255 in float32, 0 -> 1."""
+    if ranges is None:
+        return None
+    if not isinstance(ranges, np.ndarray):
+        step = (ranges[1] - ranges[0]) / ranges.new_full((1,), 255)  # of a Python number CUDA multiplies by the reciprocal
+        import torch
+
+        return torch.stack([ranges[0], step.masked_fill(step == 0, 1)])
     with ieee(), np.errstate(over="ignore", invalid="ignore"):
         step = (ranges[1] - ranges[0]) / np.float32(255)
         return np.stack([ranges[0], np.where(step == 0, np.float32(1), step)])
@@ -241,21 +291,17 @@ def rows_of(x: Any, name: str, metric: str | None = None, *, copy_inner: bool = 
     if dtype not in KIND_OF_DTYPE:
         raise TypeError(f"{name}: got {dtype}, expected {_ACCEPTED}, int8, uint8 or Codes")
     data = plain_rows(data, name, copy_inner)
-    kind, dim, scale, ranges, flip = KIND_OF_DTYPE[dtype], int(data.shape[1]), None, None, 0
+    kind, dim, scale, ranges, flip = KIND_OF_DTYPE[dtype], data.shape[1], None, None, 0
     if codes is not None:
-        dim = int(codes.dim)
+        dim = codes.dim
         if codes.precision in BIT_PRECISIONS:
             kind, flip = "bits", 0x80 if codes.precision == "binary" else 0
         elif codes.precision == "int4_row":
             kind = "i4"
-        scale = None if codes.scale is None else np.ascontiguousarray(to_host(codes.scale, "scale"))
-        ranges = None if codes.ranges is None else steps_of(to_host(codes.ranges, "ranges"))
+        scale, ranges = beside(codes.scale, "scale", data), steps_of(beside(codes.ranges, "ranges", data))
     elif kind in ("i8", "u8") and metric in BIT_METRICS:
         kind, dim, flip = "bits", dim * 8, 0x80 if kind == "i8" else 0
-    rows = Rows(data, kind, dim, scale, ranges, flip)
-    if rows.is_torch and data.device.type != "cpu":
-        rows = Rows(data, kind, dim, to_device(scale, data.device), to_device(ranges, data.device), flip)
-    return rows, origin
+    return Rows(data, kind, dim, scale, ranges, flip), origin
 
 
 def plain_rows(data: Any, name: str, copy_inner: bool) -> Any:
@@ -313,27 +359,48 @@ def mask_of(mask: Any, q: int, n: int, device: str) -> Mask | None:
     return Mask(plain_rows(data, "mask", copy_inner=True), dtype == "uint8", n)
 
 
-def ids_of(x: Any, name: str, n: int) -> np.ndarray:
-    """Row ids as a contiguous int64 host array, each in [-1, n); -1 means none."""
-    ids = to_host(x, name)
-    if ids.dtype.kind not in "iu":
-        raise TypeError(f"{name}: got {ids.dtype.name}, expected int64 row numbers, -1 for none")
+def multiples(n: int, step: int, like: Any) -> Any:
+    """int64 0, step, ..., n * step, on the host, or beside an unread tensor."""
+    if not unread(like):
+        return np.arange(n + 1) * step
+    import torch
+
+    return torch.arange(n + 1, device=like.device) * step
+
+
+def in_front(valid: Any, ends: Any) -> tuple[Any, Any]:
+    """Of a bool tensor: the places of what is valid, in order, and behind them the others; and `ends` counted in what is valid."""
+    before = ends.new_zeros(valid.shape[0] + 1)
+    before[1:] = valid.cumsum(0)
+    return (~valid).char().argsort(stable=True), before[ends.clamp(0, valid.shape[0])]
+
+
+def ids_of(x: Any, name: str, n: int, device: str) -> Any:
+    """Row ids as dense int64, each in [-1, n), -1 means none. Of a tensor on the operands' device what lies outside becomes -1."""
+    ids = integers_of(x, name, device, "int64 row numbers, -1 for none")
+    if unread(ids):
+        return ids.where((ids >= 0) & (ids < n), -1)
     if ids.size and (ids.min() < -1 or ids.max() >= n):
         bad = ids[(ids < -1) | (ids >= n)][0]
         raise ValueError(f"{name}: got row {bad}, expected -1 to {n - 1}")
-    return np.ascontiguousarray(ids, dtype=np.int64)
+    return ids
 
 
-def exclude_of(exclude: Any, q: int, n: int) -> np.ndarray | None:
+def exclude_of(exclude: Any, q: int, n: int, device: str = "cpu") -> Any:
     """(Q, E) int64 rows each query must not return: "self" (query i is row i), (Q,) or (Q, E), -1 = none."""
     if exclude is None:
         return None
     if isinstance(exclude, str):
         if exclude != "self":
             raise ValueError(f"exclude: got {exclude!r}, expected 'self' or row numbers")
-        own = np.arange(q, dtype=np.int64)
-        return np.where(own < n, own, -1)[:, None]
-    ids = ids_of(exclude, "exclude", n)
+        if device == "cpu":
+            own = np.arange(q, dtype=np.int64)
+            return np.where(own < n, own, -1)[:, None]
+        import torch
+
+        rows = torch.arange(q, device=device)
+        return rows.where(rows < n, -1)[:, None]
+    ids = ids_of(exclude, "exclude", n, device)
     if ids.ndim not in (1, 2) or ids.shape[0] != q:
-        raise ValueError(f"exclude: got shape {ids.shape}, expected ({q},) or ({q}, E)")
+        raise ValueError(f"exclude: got shape {tuple(ids.shape)}, expected ({q},) or ({q}, E)")
     return ids[:, None] if ids.ndim == 1 else ids

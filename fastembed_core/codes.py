@@ -16,10 +16,15 @@ PRECISIONS = ROW_PRECISIONS + DIM_PRECISIONS + BIT_PRECISIONS
 STORAGE = {"int8_row": "int8", "int4_row": "uint8", "int8": "int8", "uint8": "uint8", "binary": "int8", "ubinary": "uint8"}
 
 
-@functools.cache
 def dtype_name(dtype: Any) -> str:
-    """A numpy or torch dtype's name without its library's; numpy takes microseconds to spell one."""
-    return str(dtype).removeprefix("torch.") if not isinstance(dtype, np.dtype) else dtype.name
+    """A numpy or torch dtype's name without its library's."""
+    return _numpy_name(dtype) if isinstance(dtype, np.dtype) else str(dtype).removeprefix("torch.")
+
+
+@functools.cache
+def _numpy_name(dtype: np.dtype) -> str:
+    """numpy takes microseconds to spell one."""
+    return dtype.name
 
 
 def _dtype_of(x: Any) -> str:

@@ -20,7 +20,7 @@ from .ops.quantize import quantize
 from .ops.scores import Score, score_of
 from .ops.topk import topk
 from .scan_codes import available
-from .snapshot import Snapshot, checked_ids, checked_input, integers, layout_of
+from .snapshot import Snapshot, checked_ids, checked_input, device_of, integers, layout_of
 
 CASCADE = 4  # candidates a place, where exact=False does not say
 
@@ -37,8 +37,8 @@ class Corpus:
 
     Parameters
     ----------
-    x : (N, D) float32, float16, bfloat16, float64 (kept as float32), int8, uint8, or Codes, in host memory. A memory map is read
-        block by block, and never copied as floats where `precision` names codes.
+    x : (N, D) float32, float16, bfloat16, float64 (kept as float32), int8, uint8, or Codes. A memory map is read block by block, and
+        never copied as floats where `precision` names codes. A tensor on a device makes a corpus on that device, as `to` does.
     precision : ``float32``, ``float16``, ``bfloat16`` or one of `quantize`'s precisions, made from float rows; None keeps x as it is.
         ``int8`` and ``uint8`` take their ranges from x.
     scan : ``auto`` keeps int8 and int4 codes beside float rows where the compiled extension is there (1.5 bytes an element),
@@ -64,16 +64,58 @@ class Corpus:
         ids: Any = None,
         copy: bool = True,
     ) -> None:
-        layout = layout_of(checked_input(x), precision, metric, scan)
+        device, x = device_of(x), checked_input(x)
+        layout = layout_of(x, precision, metric, scan)
         own = None if ids is None else checked_ids(ids, len(x))
         columns = layout.columns(x, copy) | ({} if own is None else {"ids": own})
         following = len(x) if own is None else int(own.max(initial=-1)) + 1
         self._start(Snapshot(layout, columns, len(x), None, following), scan)
+        if device != "cpu":
+            self.to(device)
 
     def _start(self, snapshot: Snapshot, scan: str | None) -> None:
         self._snapshot = snapshot
         self._scan = scan
+        self._place: Any = None  # `corpus_device.Place`; None is host memory
         self._changes = threading.Lock()
+
+    def to(self, device: Any, *, memory: int | None = None) -> Corpus:
+        """Search on `device` from now on: ``cuda``, ``cuda:1``, or ``cpu`` to go back. The answers' bits stay the same.
+
+        Rows, and int8 codes where there are some, are copied there; the corpus itself stays in host memory or its mapped file, where
+        `vectors`, `get` and `save` read it, and changes reach both. Queries may lie on the device, and then so do the answers and
+        nothing is waited for, or in host memory.
+
+        memory : bytes of the device's memory for vectors; None keeps all there. What does not fit passes through two buffers of a
+            quarter of it (256 MiB at most) in every search, each chunk copied while the one before is searched: from pinned memory
+            (`copy=False` of a pinned tensor) at once, from pageable memory and mapped files by way of pinned buffers. Workspace, half a
+            GiB at most, comes on top.
+
+        Returns this corpus. Raises ValueError, TypeError or ImportError for a device or a size that cannot be, in one sentence.
+        """
+        from .corpus_device import place_of  # torch is optional
+
+        with self._changes:
+            self._move(place_of(device, memory))
+        return self
+
+    def _move(self, place: Any) -> None:
+        self._place = place
+        self._take(self._snapshot)
+
+    def _take(self, snapshot: Snapshot, grown: bool = False) -> None:
+        """Make a snapshot the corpus; grown: its first rows are those of the one before."""
+        on_device = None
+        if self._place is not None:
+            from .corpus_device import placed
+
+            on_device = placed(snapshot, self._place, self._snapshot.on_device if grown else None)
+        self._snapshot = dataclasses.replace(snapshot, on_device=on_device)
+
+    @property
+    def device(self) -> str:
+        """Where searches run: ``cpu``, or as torch names it."""
+        return "cpu" if self._place is None else str(self._place.device)
 
     def __reduce__(self) -> Any:
         raise TypeError("corpus: got a Corpus to pickle or copy, expected save and load, or vectors for a new one")
@@ -168,6 +210,7 @@ class Corpus:
         ids : (Q, min(k, N)) int64, -1 where no row fills a place
         """
         snapshot = self._snapshot  # all that follows reads this one, whatever changes meanwhile
+        there = snapshot.on_device
         p = _prepare(queries, snapshot)
         k = min(k_of(k), snapshot.count)
         allowed = _mask(mask, p.q.n, snapshot)
@@ -175,15 +218,18 @@ class Corpus:
         per_place = _per_place(exact, rescore, snapshot)
         done: dict[str, Any] = {}
         if per_place is None or not p.q.n or not k:
-            how = (k, p.score, allowed, excluded, done) if stats else (k, p.score, allowed, excluded)
-            scores, rows = dispatch.run("topk", p.q, snapshot.rows, *how, backend=backend)
+            if there is not None:
+                scores, rows = there.topk(p.q, k, p.score, allowed, excluded, done if stats else None, backend)
+            else:
+                how = (k, p.score, allowed, excluded, done) if stats else (k, p.score, allowed, excluded)
+                scores, rows = dispatch.run("topk", p.q, snapshot.rows, *how, backend=backend)
         else:
             candidates = _candidates(p, snapshot, k * per_place, allowed, excluded, backend)
-            scores, rows = dispatch.run("rescore", p.q, snapshot.rows, candidates, k, p.score, backend=backend)
+            where = "cpu" if there is None else str(there.place.device)
+            scores, rows = dispatch.run("rescore", p.q, p.x, to_host(candidates, "rows"), k, p.score, device=where, backend=backend)
             found = int((candidates >= 0).sum())
-            done = {"scanned": p.q.n * snapshot.count, "rescored": found, "scan": _coarse(snapshot)}
-        rows = to_host(rows, "rows")
-        results = deliver(scores, None, p.origin), deliver(snapshot.ids_at(rows), None, p.origin)
+            done = {"scanned": p.q.n * snapshot.count, "rescored": found, "scan": _coarse(p.x)}
+        results = _delivered(scores, rows, p, snapshot)
         return (*results, done) if stats else results
 
     def append(self, x: Any, ids: Any = None) -> np.ndarray:
@@ -193,7 +239,7 @@ class Corpus:
             of the rows it was built from.
         ids : (M,) different int64 of at least 0 that no row has; None goes on from the largest id there was
         """
-        checked_input(x)
+        x = checked_input(x)
         with self._changes:
             snapshot = self._snapshot
             layout = snapshot.layout
@@ -206,7 +252,7 @@ class Corpus:
                 snapshot = dataclasses.replace(snapshot, columns=snapshot.layout.columns(x[:0], copy=True))
             elif layout.centers and not available():
                 snapshot = snapshot.without_codes()  # loaded where nothing makes or reads them
-            self._snapshot = snapshot.with_rows(snapshot.layout.columns(x, copy=False), own)
+            self._take(snapshot.with_rows(snapshot.layout.columns(x, copy=False), own), grown=True)
             return np.arange(snapshot.next_id, snapshot.next_id + len(x)) if own is None else own
 
     def remove(self, ids: Any) -> None:
@@ -215,12 +261,12 @@ class Corpus:
         They are left out of every search from now on; `compact` gives their memory back.
         """
         with self._changes:
-            self._snapshot = self._snapshot.without(_rows_with(self._snapshot, ids))
+            self._take(self._snapshot.without(_rows_with(self._snapshot, ids)), grown=True)
 
     def compact(self) -> None:
         """Give back the memory of removed rows, by copying the others; ids stay."""
         with self._changes:
-            self._snapshot = self._snapshot.compacted()
+            self._take(self._snapshot.compacted())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the corpus to one file, as docs/FORMAT.md describes it.
@@ -258,23 +304,42 @@ class Corpus:
 class _Prepared:
     """Queries against a snapshot."""
 
-    given: Any  # as the caller gave them
+    given: Any  # as the caller gave them, or on the corpus' device
     q: Rows
+    x: Rows  # what of the rows lies where they are searched
     score: Score
     origin: Origin
 
 
 def _prepare(queries: Any, snapshot: Snapshot) -> _Prepared:
-    metric = snapshot.layout.metric
+    metric, there = snapshot.layout.metric, snapshot.on_device
     q, origin = rows_of(queries, "queries", None, copy_inner=True)
-    if origin.device != "cpu":
-        raise ValueError(f"queries: got an array on {origin.device}, expected host memory, where the corpus is")
-    if q.is_torch:
+    home = "cpu" if there is None else str(there.place.device)
+    if origin.device not in ("cpu", home):
+        where = "host memory, where the corpus is" if there is None else f"{home}, where the corpus is, or host memory"
+        raise ValueError(f"queries: got an array on {origin.device}, expected {where}")
+    if q.is_torch and q.data.requires_grad:
         raise TypeError("queries: got a tensor that requires grad, expected a plain one, for a corpus keeps no gradients")
     if metric in BIT_METRICS:
-        coded = quantize(queries, snapshot.layout.precision) if q.is_float else queries
-        q, _ = rows_of(coded, "queries", metric, copy_inner=True)
-    return _Prepared(queries, q, score_of(q, snapshot.rows, metric, ("queries", "the corpus")), origin)
+        queries = quantize(queries, snapshot.layout.precision) if q.is_float else queries
+        q, _ = rows_of(queries, "queries", metric, copy_inner=True)
+    score = score_of(q, snapshot.rows, metric, ("queries", "the corpus"))
+    if there is None:
+        return _Prepared(queries, q, snapshot.rows, score, origin)
+    there.used()
+    q = q.to_torch(home)
+    return _Prepared(q.data, q, there.rows, score, origin)
+
+
+def _delivered(scores: Any, rows: Any, p: _Prepared, snapshot: Snapshot) -> tuple[Any, Any]:
+    """Scores and ids as the queries came."""
+    if snapshot.on_device is None:
+        ids = snapshot.ids_at(to_host(rows, "rows"))
+    else:
+        ids = snapshot.on_device.ids_at(rows)
+        if p.origin.device == "cpu":
+            scores, ids = scores.cpu(), ids.cpu()
+    return deliver(scores, None, p.origin), deliver(ids, None, p.origin)
 
 
 def _vectors(snapshot: Snapshot, rows: slice | np.ndarray) -> np.ndarray | Codes:
@@ -295,7 +360,10 @@ def _rows_with(snapshot: Snapshot, ids: Any) -> np.ndarray:
 
 def _mask(mask: Any, q: int, snapshot: Snapshot) -> Mask | None:
     """A mask over the rows that are there as one over all rows, with the removed ones struck out."""
-    allowed = mask_of(mask, q, snapshot.count, "cpu")
+    there = snapshot.on_device
+    allowed = mask_of(mask, q, snapshot.count, "cpu" if there is None else str(there.place.device))
+    if there is not None:
+        return there.mask(allowed)
     if snapshot.live is None or snapshot.alive is None:
         return allowed
     if allowed is None:
@@ -322,9 +390,9 @@ def _exclude(exclude: Any, q: int, snapshot: Snapshot) -> np.ndarray | None:
     return np.ascontiguousarray(rows[:, None] if rows.ndim == 1 else rows)
 
 
-def _coarse(snapshot: Snapshot) -> str:
+def _coarse(rows: Rows) -> str:
     """The codes a cascade ranks by: the finer of those there are."""
-    names = [codes.precision for codes in snapshot.rows.scan]
+    names = [codes.precision for codes in rows.scan]
     return "int8" if "int8" in names else names[0]
 
 
@@ -336,19 +404,18 @@ def _per_place(exact: bool, rescore: Any, snapshot: Snapshot) -> int | None:
     places = CASCADE if rescore is None else k_of(rescore, "rescore")
     if places < 1:
         raise ValueError(f"rescore: got {places}, expected at least 1 candidate a place")
-    return None if exact or not snapshot.rows.scan else places
+    there = snapshot.on_device
+    return None if exact or not (snapshot.rows if there is None else there.rows).scan else places
 
 
-def _candidates(
-    p: _Prepared, snapshot: Snapshot, count: int, mask: Mask | None, exclude: np.ndarray | None, backend: str | None
-) -> np.ndarray:
+def _candidates(p: _Prepared, snapshot: Snapshot, count: int, mask: Mask | None, exclude: np.ndarray | None, backend: str | None) -> Any:
     """(Q, count) rows by codes alone. A common center moves all scores of a query alike, or, for distances, both sides."""
-    coded = next(codes for codes in snapshot.rows.scan if codes.precision == _coarse(snapshot))
+    coded = next(codes for codes in p.x.scan if codes.precision == _coarse(p.x))
     rows = Codes(coded.arrays["codes"], f"{coded.precision}_row", snapshot.layout.dim, coded.arrays["scale"])
     packed = None if mask is None else mask.data
     how: dict[str, Any] = {"mask": packed, "exclude": exclude, "backend": backend}
     if p.score.similarity:  # codes on both sides: sums of integers
         return topk(quantize(p.given, "int8_row"), rows, count, metric="ip", **how)[1]
     with ieee(), np.errstate(all="ignore"):
-        shifted = float32_of(p.q.data, p.q.kind) - coded.center
+        shifted = (p.q.data.float() if p.q.is_torch else float32_of(p.q.data, p.q.kind)) - coded.center
     return topk(shifted, rows, count, metric="l2", **how)[1]

@@ -3,7 +3,7 @@
     from fastembed_core.nn import Pooling; pooling = Pooling("attention", embedding_dim=384, normalize=True)
     from fastembed_core.nn import EmbeddingBag  # in the place of torch.nn.EmbeddingBag; bag.coded() has int8 rows
 
-What they compile to is a call of ours: torch.compile goes around it.
+torch.compile takes them whole: what they compile to is one operator of ours (`fastembed_core.torch_ops`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,6 @@ from .ops.pool import MODES, pool
 from .ops.quantize import quantize
 
 __all__ = ["Pooling", "EmbeddingBag", "CodedEmbeddingBag"]
-
-# Of these torch knows nothing yet that it could compile.
-_pool = torch.compiler.disable(pool)
-_embedding_bag = torch.compiler.disable(embedding_bag)
 
 _FLOATS = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "float32"}
 
@@ -64,7 +60,7 @@ class Pooling(torch.nn.Module):
             self.query = torch.nn.Parameter(torch.randn(num_queries, int(embedding_dim or 0)) / math.sqrt(embedding_dim or 1))
 
     def forward(self, tokens: Any, mask: Any = None, *, cu_seqlens: Any = None, token_weights: Any = None) -> Any:
-        pooled = _pool(
+        pooled = pool(
             tokens,
             mask,
             mode=self.mode,
@@ -146,6 +142,6 @@ class CodedEmbeddingBag(torch.nn.Module):
 def _bags(table: Any, bag: Any, ids: Any, offsets: Any, weights: Any) -> Any:
     how: dict[str, Any] = {"mode": bag.mode, "weights": weights, "padding_idx": bag.padding_idx}
     half = isinstance(table, torch.Tensor) and table.dtype == torch.float16
-    return _embedding_bag(
+    return embedding_bag(
         table, ids, offsets, include_last_offset=bag.include_last_offset, precision="float16" if half else "float32", **how
     )

@@ -29,8 +29,8 @@ class ScanCodes:
     """
 
     precision: str
-    center: np.ndarray
-    arrays: dict[str, np.ndarray]
+    center: Any  # numpy, or torch on a device
+    arrays: dict[str, Any]
 
     def __getitem__(self, rows: slice | np.ndarray) -> ScanCodes:
         return ScanCodes(self.precision, self.center, {name: array[rows] for name, array in self.arrays.items()})

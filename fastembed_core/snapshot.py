@@ -170,17 +170,24 @@ def _floats(x: Any, precision: str, copy: bool) -> np.ndarray:
 
 
 def checked_input(x: Any) -> Any:
-    """x where it can be the rows of a corpus, else one sentence."""
+    """x in host memory where it can be the rows of a corpus, else one sentence."""
     data, dtype, origin = intake(x.data if isinstance(x, Codes) else x, "x")
     if data.ndim != 2:
         raise ValueError(f"x: got shape {tuple(data.shape)}, expected 2 dimensions, (rows, elements)")
     if dtype not in KIND_OF_DTYPE:
         raise TypeError(f"x: got {dtype}, expected float32, float16, bfloat16 or float64, int8, uint8 or Codes")
-    if origin.device != "cpu":
-        raise TypeError(f"x: got an array on {origin.device}, expected host memory, where a corpus lives")
-    if is_torch(data):
+    if is_torch(data) and data.requires_grad:
         raise TypeError("x: got a tensor that requires grad, expected a plain one, for a corpus keeps no gradients")
-    return x
+    if origin.device == "cpu":
+        return x
+    if isinstance(x, Codes):
+        return Codes(data.cpu(), x.precision, x.dim, *(None if part is None else to_host(part, "x") for part in (x.scale, x.ranges)))
+    return data.cpu()
+
+
+def device_of(x: Any) -> str:
+    """Where the rows of a new corpus are."""
+    return intake(x.data if isinstance(x, Codes) else x, "x")[2].device
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +199,7 @@ class Snapshot:
     n: int
     alive: np.ndarray | None
     next_id: int
+    on_device: Any = None  # the same rows where searches run, `corpus_device.OnDevice`; None: here
 
     @functools.cached_property
     def rows(self) -> Rows:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import fastembed_core as fc
+from fastembed_core import scan_codes
 
 torch = pytest.importorskip("torch")
 triton = pytest.importorskip("triton")
@@ -93,16 +94,18 @@ COMPILER = Compiler()
 
 @pytest.fixture
 def launched(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Compiled]]:
-    """Calls a function on host tensors as if they lay on a device; the kernels it would have launched, by name."""
+    """Calls a function on host tensors as if they lay on a device; the kernels it would have launched, the first of each name."""
     from triton.runtime.jit import JITFunction
 
     from fastembed_core.backends import triton as package
-    from fastembed_core.backends.triton import _launch, topk  # noqa: F401 - takes `interpreted` as it is
+    from fastembed_core.backends.triton import _launch
+    from fastembed_core.backends.triton.topk import topk  # noqa: F401 - takes `interpreted` as it is
 
     monkeypatch.setattr(package, "interpreted", lambda: True)
     monkeypatch.setattr(_launch, "interpreted", lambda: True)
     monkeypatch.setattr(JITFunction, "run", lambda kernel, *args, **kwargs: COMPILER.run(kernel, *args, **kwargs))
     monkeypatch.setattr(torch, "empty", torch.zeros)
+    monkeypatch.setattr("fastembed_core.backends.triton.topk.SMALL", 0)  # few queries are scanned for, too
 
     def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Compiled]:
         COMPILER.launched.clear()
@@ -110,7 +113,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Compile
         assert COMPILER.launched
         for kernel in COMPILER.launched:
             check(kernel)
-        return {kernel.name: kernel for kernel in COMPILER.launched}
+        return {kernel.name: kernel for kernel in reversed(COMPILER.launched)}
 
     return call
 
@@ -153,11 +156,12 @@ WGMMA = {"f32": r"wgmma\S+\.f32\.tf32\.tf32", "f16": r"wgmma\S+\.f32\.f16\.f16",
 @pytest.mark.parametrize("kind", FLOATS)
 def test_float_scans_multiply_on_tensor_cores(launched: Callable[..., dict[str, Compiled]], kind: str, queries: int) -> None:
     x = tensor(20000, 768, dtype=FLOATS[kind])
-    for metric in ("cosine", "l2"):
-        kernels = launched(fc.topk, x[:queries], x, 10, metric=metric)
-        assert kernels["_scan_kernel"].has(WGMMA[kind])
-        assert {"_queries_kernel", "_select_kernel", "_members_kernel", "_keys_kernel", "_certify_kernel", "_exact_kernel"} <= set(kernels)
-        assert ("_squares_kernel" in kernels) == (queries > 64)
+    kernels = launched(fc.topk, x[:queries], x, 10, metric="l2" if queries == 64 else "cosine")
+    scan = kernels["_scan_kernel"]
+    assert scan.has(WGMMA[kind]) and scan.has(r"cp\.async\.cg\.shared\.global")
+    assert queries > 64 or not scan.has("ldmatrix")  # rows are multiplied where the copy put them; of more queries, keys pass that way
+    assert {"_queries_kernel", "_select_kernel", "_members_kernel", "_keys_kernel", "_certify_kernel", "_exact_kernel"} <= set(kernels)
+    assert ("_squares_kernel" in kernels) == (queries > 64)
 
 
 def codes(precision: str, n: int, dim: int) -> fc.Codes:
@@ -166,7 +170,7 @@ def codes(precision: str, n: int, dim: int) -> fc.Codes:
     return fc.Codes(data, precision, dim, tensor(n) if precision.endswith("_row") else None)
 
 
-@pytest.mark.parametrize("queries", [1, 64, 1024])
+@pytest.mark.parametrize("queries", [5, 64, 1024])
 @pytest.mark.parametrize(("precision", "metric"), [("int8_row", "cosine"), ("int4_row", "ip"), ("ubinary", "hamming")])
 def test_integer_scans_multiply_on_tensor_cores(
     launched: Callable[..., dict[str, Compiled]], precision: str, metric: str, queries: int
@@ -175,6 +179,14 @@ def test_integer_scans_multiply_on_tensor_cores(
     kernels = launched(fc.topk, x[:queries], x, 10, metric=metric)
     assert kernels["_scan_kernel"].has(r"wgmma\S+\.s32\.s8\.s8")
     assert ("_certify_kernel" in kernels) == (metric != "hamming")
+
+
+@pytest.mark.parametrize("metric", ["hamming", "jaccard"])
+def test_bits_of_few_queries_are_counted(launched: Callable[..., dict[str, Compiled]], metric: str) -> None:
+    x = codes("ubinary", 20000, 1024)
+    for queries in (1, 3):
+        kernel = launched(fc.topk, x[:queries], x, 10, metric=metric)["_popcount_kernel"]
+        assert kernel.has(r"\bpopc\.b32") and kernel.has(r"ld\.global\S*\.v4\.b32")
 
 
 @pytest.mark.parametrize(("precision", "metric"), [("int8_row", "ip"), ("int4_row", "l2"), ("ubinary", "cosine")])
@@ -189,6 +201,29 @@ def test_no_compilation_for_another_number_of_rows(launched: Callable[..., dict[
     assert launched(fc.topk, x[:1003], x[:20003], 10) == first
 
 
+@pytest.mark.parametrize(("n", "kernels"), [(900, ["exact", "rank"]), (9000, ["exact", "select", "rank"])])
+def test_few_scores_take_few_launches(
+    launched: Callable[..., dict[str, Compiled]], monkeypatch: pytest.MonkeyPatch, n: int, kernels: list[str]
+) -> None:
+    monkeypatch.setattr("fastembed_core.backends.triton.topk.SMALL", 1 << 26)
+    launched(fc.topk, tensor(1, 384), tensor(n, 384), 10)
+    assert [kernel.name for kernel in COMPILER.launched] == [f"_{name}_kernel" for name in kernels]
+
+
+def test_scans_of_codes_beside_the_rows(launched: Callable[..., dict[str, Compiled]]) -> None:
+    """As half floats, which hold them exactly, with the rows' own scan and the centered one behind them."""
+    if not scan_codes.available():
+        pytest.skip("needs the compiled extension, which makes codes")
+    x = np.random.default_rng(0).standard_normal((9000, 768)).astype(np.float32)
+    for metric in ("cosine", "l2"):
+        corpus = fc.Corpus(x, scan="int8", metric=metric, copy=False)
+        for queries in (1, 128):
+            launched(corpus.search, x[:queries], 10)
+            scans = [kernel for kernel in COMPILER.launched if kernel.name == "_scan_kernel"]
+            centered = metric == "l2"
+            assert [re.search(r"wgmma\S+\.(f16|tf32)\.", kernel.ptx)[1] for kernel in scans] == ["f16", "tf32", *["tf32"] * centered]
+
+
 def test_canonical_scores_are_float64(launched: Callable[..., dict[str, Compiled]]) -> None:
     kernel = launched(fc.rescore, tensor(2, 768), tensor(50, 768), np.zeros((2, 40), np.int64), metric="cosine")["_keys_kernel"]
     assert kernel.has(r"sqrt\.rn\.f64") and kernel.has(r"div\.rn\.f64") and kernel.has(r"cvt\.rn\.f32\.f64")
@@ -200,6 +235,16 @@ def test_maxsim(launched: Callable[..., dict[str, Compiled]], kind: str) -> None
     kernels = launched(fc.maxsim, queries, documents, k=10)
     assert kernels["_late_scan_kernel"].has(WGMMA[kind])
     assert {"_late_keys_kernel", "_certify_kernel", "_select_kernel"} <= set(kernels)
+
+    assert set(launched(fc.maxsim, queries, documents)) == {"_late_keys_kernel"}
+
+
+@pytest.mark.parametrize(("metric", "kind"), [("cosine", "uint8"), ("cosine", "f32"), ("sqeuclidean", "bf16"), ("ip", "int4_row")])
+def test_similarity(launched: Callable[..., dict[str, Compiled]], metric: str, kind: str) -> None:
+    a, b = tensor(20, 768), tensor(20, 768, dtype=FLOATS[kind]) if kind in FLOATS else codes(kind, 20, 768)
+    for op, name in ((fc.similarity, "_scores_kernel"), (fc.similarity_paired, "_paired_kernel")):
+        kernel = launched(op, a, b, metric)[name]
+        assert kernel.has(r"cvt\.rn\.f32\.f64") and kernel.has(r"mul\.rn\.f64|mul\.f64")
 
 
 def test_range_search(launched: Callable[..., dict[str, Compiled]]) -> None:

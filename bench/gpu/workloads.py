@@ -25,7 +25,19 @@ class Work:
     bytes: float
     operations: float = 0.0
     unit: str = "bf16"
+    source: str = "read"  # the rate of the bytes
+    beside: str = ""  # an earlier row whose time over this one's is reported
     notes: dict[str, Any] = field(default_factory=dict)
+
+    def floor(self, limits: dict[str, float]) -> float:
+        """Seconds that no program can beat on this device."""
+        return max(self.bytes / limits[self.source], self.operations / limits[self.unit])
+
+    @property
+    def formula(self) -> str:
+        """The floor in words."""
+        read = f"{self.bytes / 1e9:.3g} GB / {self.source}"
+        return f"max({read}, {self.operations / 1e12:.3g} Tops / {self.unit})" if self.operations else read
 
 
 def randn(n: int, d: int, device: str, dtype: torch.dtype, seed: int = 0) -> torch.Tensor:
@@ -89,61 +101,6 @@ def pools(device: str, scale: float) -> Iterator[Work]:
             yield Work(f"pool mean + L2, {share:.0%} valid, {precision}", ours, rivals, close, 2.0 * d * float(mask.sum()))
 
 
-def searches(device: str, scale: float) -> Iterator[Work]:
-    n, d = max(2000, int(10_000_000 * scale)), 768
-    for kind, dtype in (("bf16", torch.bfloat16), ("f32", torch.float32)):
-        x = randn(n, d, device, dtype)
-        for q, k in ((1, 10), (64, 10), (1024, 10), (1024, 100), (1024, 1000), (10_000, 10)):
-            if (kind == "f32" and (q, k) != (64, 10)) or (scale < 1 and q > 64):
-                continue
-            queries = randn(q, d, device, dtype, seed=1)
-            yield Work(
-                f"topk {kind}, Q {q}, k {k}",
-                lambda queries=queries, k=k, x=x: fc.topk(queries, x, k, metric="ip"),
-                {"torch mm + topk": lambda queries=queries, k=k, x=x: chunked(product, queries, x, k)},
-                overlap,
-                float(x.nbytes),
-                2.0 * q * n * d,
-            )
-
-
-def coded_searches(device: str, scale: float) -> Iterator[Work]:
-    n, d = max(2000, int(10_000_000 * scale)), 768
-    x = fc.quantize(randn(n, d, device, torch.float16), "int8_row")
-    for q in (64, 1024) if scale == 1 else (64,):
-        queries = fc.quantize(randn(q, d, device, torch.float16, seed=1), "int8_row")
-
-        def product8(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-            return torch._int_mm(a, b.T).float()
-
-        yield Work(
-            f"topk int8, Q {q}, k 10",
-            lambda queries=queries: fc.topk(queries.data, x.data, 10, metric="ip"),
-            {"torch._int_mm + topk": lambda queries=queries: chunked(product8, queries.data, x.data, 10)},
-            overlap,
-            float(n * d),
-            2.0 * q * n * d,
-            "int8",
-        )
-    bits = torch.randint(0, 256, (n, 128), dtype=torch.uint8, device=device)
-    for q in (1, 1024) if scale == 1 else (1,):
-        some = bits[:q] ^ (torch.rand(q, 128, device=device) < 0.1).to(torch.uint8)
-
-        def signs(packed: torch.Tensor) -> torch.Tensor:
-            shifts = torch.arange(8, dtype=torch.uint8, device=device)
-            return (((packed[:, :, None] >> shifts) & 1).flatten(1) * 2.0 - 1).bfloat16()
-
-        yield Work(
-            f"topk Hamming 1024 bits, Q {q}, k 10",
-            lambda some=some: fc.topk(some, bits, 10, metric="hamming"),
-            {"bits as bf16, mm + topk": lambda some=some: chunked(lambda a, b: product(signs(a), signs(b)), some, bits, 10)},
-            lambda a, b: True,  # nearly all are ties, which torch breaks as it likes
-            float(bits.nbytes),
-            2.0 * q * n * 1024,
-            "int8",
-        )
-
-
 def late(device: str, scale: float) -> Iterator[Work]:
     documents, length, d = max(80, int(5000 * scale)), max(8, int(1024 * scale)), 128
     tokens = randn(documents * length, d, device, torch.bfloat16).view(documents, length, d)
@@ -162,24 +119,6 @@ def late(device: str, scale: float) -> Iterator[Work]:
     )
 
 
-def assignments(device: str, scale: float) -> Iterator[Work]:
-    n, centroids = max(1000, int(10_000_000 * scale)), max(700, int(20_000 * scale))
-    x, c = randn(n, 256, device, torch.bfloat16), randn(centroids, 256, device, torch.bfloat16, seed=1)
-
-    def nearest() -> Any:
-        half = (c.float() ** 2).sum(1) / 2
-        return chunked(lambda a, b: product(a, b) - half, x, c, 1)[::-1]
-
-    yield Work(
-        "assign 10M x 256 to 20k centroids",
-        lambda: fc.assign(x, c),
-        {"torch mm + max": nearest},
-        lambda a, b: bool((a[0] == b[0][:, 0]).float().mean() > 0.9),
-        float(x.nbytes),
-        2.0 * n * centroids * 256,
-    )
-
-
 def bags(device: str, scale: float) -> Iterator[Work]:
     table = fc.quantize(randn(max(1000, int(4_000_000 * scale)), 256, device, torch.float16), "int8_row")
     ids = torch.randint(0, len(table), (max(8, int(16384 * scale)), 32), device=device)
@@ -193,4 +132,4 @@ def bags(device: str, scale: float) -> Iterator[Work]:
     )
 
 
-WORKLOADS = (pools, searches, coded_searches, late, assignments, bags)
+WORKLOADS = (pools, late, bags)

@@ -10,6 +10,7 @@ import numpy as np
 from ..arrays import NUMPY, Origin, Rows, is_torch, rows_of
 from ..codes import dtype_name
 from ..metrics import canonical_name
+from ._spec import Spec
 from .scores import Score, default_metric, score_of
 
 
@@ -58,10 +59,14 @@ def k_of(k: Any, name: str = "k") -> int:
     return k
 
 
-def outputs_of(out: Any, p: Pair, specs: tuple[tuple[tuple[int, ...], np.dtype], ...]) -> tuple[Any, ...] | None:
-    """The checked `out=` arrays, one for each (shape, dtype)."""
-    if out is None:
-        return None
+def places_spec(q: int, k: int, score: Score) -> tuple[Spec, Spec]:
+    """Of scores and indices, k places a query."""
+    return Spec((q, k), score.dtype.name), Spec((q, k), "int64")
+
+
+def outputs_of(out: Any, p: Pair, expected: Spec | tuple[Spec, ...]) -> tuple[Any, ...]:
+    """The checked `out=` arrays, one for each Spec."""
+    specs = (expected,) if isinstance(expected, Spec) else expected
     arrays = out if isinstance(out, tuple) else (out,)
     if len(arrays) != len(specs):
         raise ValueError(f"out: got {len(arrays)} arrays, expected {len(specs)}")
@@ -69,8 +74,8 @@ def outputs_of(out: Any, p: Pair, specs: tuple[tuple[tuple[int, ...], np.dtype],
         if not isinstance(array, np.ndarray) and not is_torch(array):
             raise TypeError(f"out: got {type(array).__name__}, expected a numpy array or a torch tensor")
         name = dtype_name(array.dtype)
-        if name != dtype.name or tuple(array.shape) != shape:
-            raise ValueError(f"out: got {name} of shape {tuple(array.shape)}, expected {dtype.name} of shape {shape}")
+        if name != dtype or tuple(array.shape) != shape:
+            raise ValueError(f"out: got {name} of shape {tuple(array.shape)}, expected {dtype} of shape {shape}")
         if isinstance(array, np.ndarray) and not array.flags.writeable:
             raise ValueError("out: got a read-only array, expected a writable one")
         device = str(array.device) if is_torch(array) else "cpu"

@@ -1,5 +1,5 @@
 """calibrate lives beside quantize: it makes its ranges."""
 
-from .quantize import calibrate
+from .quantize import calibrate, calibrate_spec
 
-__all__ = ["calibrate"]
+__all__ = ["calibrate", "calibrate_spec"]

@@ -1,5 +1,5 @@
 """dequantize lives beside quantize: it is its inverse."""
 
-from .quantize import dequantize
+from .quantize import dequantize, dequantize_spec
 
-__all__ = ["dequantize"]
+__all__ = ["dequantize", "dequantize_spec"]

@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import dispatch
-from ..arrays import Origin, Rows, rows_of, to_device, to_host
-from ..codes import PRECISIONS, ROW_PRECISIONS, STORAGE, Codes, code_width
+from ..arrays import Origin, Rows, in_front, integers_of, multiples, rows_of, to_device, unread
+from ..codes import PRECISIONS, Codes
 from ._rows import dim_of, is_plain, output_of, tracked
-from .pool import FLOAT_PRECISIONS, check_differentiable, floats_beside, limits_of
+from ._spec import Spec
+from ._traced import traced
+from .pool import FLOAT_PRECISIONS, check_differentiable, floats_beside, limits_of, pool_spec
 
 MODES = ("sum", "mean", "max")
 
@@ -18,13 +20,13 @@ MODES = ("sum", "mean", "max")
 class Bags(NamedTuple):
     """Checked ids: bag b is ids[offsets[b]] to ids[offsets[b + 1]], each with its weight."""
 
-    ids: np.ndarray  # (L,) int64, rows of the table
-    offsets: np.ndarray  # (B + 1,) int64
+    ids: Any  # (L,) int64, rows of the table; of ids on a device some may lie outside, and `offsets` may end before L
+    offsets: Any  # (B + 1,) int64
     weights: Any  # (L,) float32 on the host, or where the table is; None: 1
 
     @property
     def n(self) -> int:
-        return len(self.offsets) - 1
+        return self.offsets.shape[0] - 1
 
 
 class Recipe(NamedTuple):
@@ -33,9 +35,11 @@ class Recipe(NamedTuple):
     mode: str
     normalize: bool
     precision: str
-    ranges: np.ndarray | None  # (2, dim) float32 minimum and maximum
+    dim: int
+    ranges: Any  # (2, dim) float32 minimum and maximum, where the table is
 
 
+@traced
 def embedding_bag(
     table: Any,
     ids: Any,
@@ -67,7 +71,8 @@ def embedding_bag(
     ----------
     table : (N, D) float32, float16, bfloat16, float64 (rounded to float32), int8, uint8 (their integers), or `Codes`, whose rows
         stand for their values; read where it lies
-    ids : (L,) integers with `offsets`, or (B, L): each row a bag
+    ids : (L,) integers with `offsets`, or (B, L): each row a bag. Tensors on the table's device are not looked at by the host: there a bag
+        with the id of no row is NaN.
     offsets : (B + 1,) integers rising from 0 to L: bag b is ids[offsets[b]:offsets[b + 1]]
     mode : see above
     weights : the shape of `ids`, float: for ``sum`` and ``mean``
@@ -105,32 +110,33 @@ def embedding_bag(
     rows = truncated(rows, dim)
     if precision not in FLOAT_PRECISIONS and precision not in PRECISIONS:
         raise ValueError(f"precision: got {precision!r}, expected one of {', '.join((*FLOAT_PRECISIONS, *PRECISIONS))}")
-    recipe = Recipe(mode, bool(normalize), precision, limits_of(ranges, dim, precision))
+    recipe = Recipe(mode, bool(normalize), precision, dim, limits_of(ranges, dim, precision, rows.data))
     grad = tracked(rows.data) or (bags.weights is not None and tracked(bags.weights))
     if grad:
         check_differentiable(precision, out)
         origin = origin if tracked(rows.data) else Origin("torch", origin.device)
-    code = precision in PRECISIONS
-    shape = (bags.n, code_width(precision, dim) if code else dim)
-    storage = STORAGE[precision] if code else precision
-    target = None if out is None else output_of(out, shape, storage, origin, "table")
+    spec, scale_spec = pool_spec(bags, recipe)
+    target = None if out is None else output_of(out, *spec, origin, "table")
     if grad or rows.is_torch:
         result, scale = dispatch.run("embedding_bag", rows, bags, recipe, None, None, device=origin.device, grad=grad, backend=backend)
         if target is not None:
             target.copy_(result)
     else:
-        result = np.empty(shape, storage) if target is None else target
-        scale = np.zeros(bags.n, np.float32) if precision in ROW_PRECISIONS else None
+        result = np.empty(*spec) if target is None else target
+        scale = None if scale_spec is None else np.zeros(*scale_spec)
         if result.size:
-            written = result if is_plain(result) else np.empty(shape, storage)
+            written = result if is_plain(result) else np.empty(*spec)
             dispatch.run("embedding_bag", rows, bags, recipe, written, scale, backend=backend)
             if written is not result:
                 result[...] = written
     result = origin.give(result) if out is None else out
-    if not code:
+    if precision not in PRECISIONS:
         return result
-    limits = recipe.ranges if origin.device == "cpu" else to_device(recipe.ranges, origin.device)
-    return Codes(result, precision, dim, origin.give(scale), origin.give(limits))
+    return Codes(result, precision, dim, origin.give(scale), origin.give(recipe.ranges))
+
+
+def embedding_bag_spec(table: Rows, bags: Bags, how: Recipe, *_: Any) -> tuple[Spec, Spec | None]:
+    return pool_spec(bags, how)
 
 
 def truncated(x: Rows, dim: int) -> Rows:
@@ -142,26 +148,19 @@ def truncated(x: Rows, dim: int) -> Rows:
     return Rows(x.data[:, :width], x.kind, dim, x.scale, ranges, x.flip)
 
 
-def _integers(x: Any, name: str) -> np.ndarray:
-    data = np.asarray(x) if isinstance(x, list | tuple) and len(x) else to_host(x, name)
-    if data.dtype.kind not in "iu":
-        raise TypeError(f"{name}: got {data.dtype.name}, expected integers")
-    return np.ascontiguousarray(data, np.int64)
-
-
 def _bags_of(
     ids: Any, offsets: Any, weights: Any, mode: str, padding_idx: int | None, include_last_offset: bool, n: int, origin: Origin
 ) -> Bags:
-    rows = _integers(ids, "ids")
-    shape = rows.shape
+    rows = integers_of(ids, "ids", origin.device)
+    shape = tuple(rows.shape)
     if offsets is None:
         if rows.ndim != 2:
             raise ValueError(f"ids: got shape {shape}, expected (B, L), or (L,) with offsets")
-        ends = np.arange(shape[0] + 1) * shape[1]
+        ends = multiples(shape[0], shape[1], rows)
     else:
         if rows.ndim != 1:
             raise ValueError(f"ids: got shape {shape}, expected (L,) beside offsets")
-        ends = _ends_of(offsets, rows.size, include_last_offset)
+        ends = _ends_of(offsets, rows, include_last_offset)
     rows = rows.reshape(-1)
     side = None
     if weights is not None:
@@ -174,20 +173,32 @@ def _bags_of(
     if padding_idx is not None:
         if isinstance(padding_idx, bool) or not hasattr(padding_idx, "__index__"):
             raise TypeError(f"padding_idx: got {type(padding_idx).__name__}, expected an int")
-        kept = np.flatnonzero(rows != padding_idx)
-        ends = np.searchsorted(kept, ends)
-        rows = rows[kept]
+        rows, ends, side = _without(padding_idx, rows, ends, side)
+    if not unread(rows) and rows.size and (rows.min() < 0 or rows.max() >= n):
+        raise ValueError(f"ids: got {rows[(rows < 0) | (rows >= n)][0]}, expected 0 to {n - 1}, rows of the table")
+    return Bags(rows, ends, side)
+
+
+def _without(padding: int, rows: Any, ends: Any, side: Any) -> tuple[Any, Any, Any]:
+    """The ids that are no padding, the ends of their bags, their weights. On a device the places left over stay, behind the last."""
+    if not unread(rows):
+        kept = np.flatnonzero(rows != padding)
         if side is not None:
             side = side[kept if isinstance(side, np.ndarray) else to_device(kept, str(side.device))]
-    if rows.size and (rows.min() < 0 or rows.max() >= n):
-        raise ValueError(f"ids: got {rows[(rows < 0) | (rows >= n)][0]}, expected 0 to {n - 1}, rows of the table")
-    return Bags(rows, ends.astype(np.int64, copy=False), side)
+        return rows[kept], np.searchsorted(kept, ends), side
+    order, ends = in_front(rows != padding, ends)
+    return rows[order], ends, None if side is None else to_device(side, str(rows.device))[order]
 
 
-def _ends_of(offsets: Any, total: int, include_last: bool) -> np.ndarray:
-    ends = _integers(offsets, "offsets")
-    if ends.ndim != 1 or (include_last and ends.size == 0):
-        raise ValueError(f"offsets: got shape {ends.shape}, expected {'(B + 1,)' if include_last else '(B,)'}")
+def _ends_of(offsets: Any, ids: Any, include_last: bool) -> Any:
+    total = ids.shape[0]
+    ends = integers_of(offsets, "offsets", "cpu" if isinstance(ids, np.ndarray) else str(ids.device))
+    if ends.ndim != 1 or (include_last and ends.shape[0] == 0):
+        raise ValueError(f"offsets: got shape {tuple(ends.shape)}, expected {'(B + 1,)' if include_last else '(B,)'}")
+    if unread(ends):
+        import torch
+
+        return ends if include_last else torch.cat([ends, ends.new_full((1,), total)])
     if not include_last:
         ends = np.append(ends, total)
     if (ends[0] != 0 and len(ends) > 1) or ends[-1] != total or (ends[1:] < ends[:-1]).any():
@@ -195,4 +206,4 @@ def _ends_of(offsets: Any, total: int, include_last: bool) -> np.ndarray:
             f"offsets: got {ends[0]} to {ends[-1]}, expected it to rise from 0 to {total}, the number of ids"
             + ("; include_last_offset=False takes the starts alone" if include_last else "")
         )
-    return ends
+    return ends if isinstance(ids, np.ndarray) else to_device(ends, str(ids.device))

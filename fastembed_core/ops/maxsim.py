@@ -8,9 +8,26 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import dispatch
-from ..arrays import KIND_OF_DTYPE, Origin, Rows, float32_of, intake, mask_of, plain_rows, rows_of, to_device, to_host
+from ..arrays import (
+    KIND_OF_DTYPE,
+    Origin,
+    Rows,
+    float32_of,
+    in_front,
+    intake,
+    integers_of,
+    mask_of,
+    multiples,
+    plain_rows,
+    rows_of,
+    to_device,
+    unread,
+)
+from ..codes import Codes
 from ..metrics import SIMILARITIES, canonical_name
-from ._search import Pair, deliver, k_of, outputs_of
+from ._search import Pair, deliver, k_of, outputs_of, places_spec
+from ._spec import Spec
+from ._traced import traced
 from .scores import MAX_DIM_8BIT, MAX_DIM_INT8_IP, Score, score_of
 
 # A ranking by integer keys has no room between INT32_MIN, what a document without tokens scores, and a place that none fills:
@@ -19,16 +36,24 @@ ALMOST_LEAST = -(2**31) + 1
 
 
 class TokenSets(NamedTuple):
-    """Checked documents: set i is rows starts[i] to stops[i], or where ids is given the rows listed there, ascending."""
+    """Checked documents: set i is rows starts[i] to stops[i], or where ids is given the rows listed there, ascending.
+
+    Where the rows are on a device, so is the rest.
+    """
 
     rows: Rows
-    starts: np.ndarray  # (N,) int64
-    stops: np.ndarray
-    ids: np.ndarray | None
+    starts: Any  # (N,) int64
+    stops: Any
+    ids: Any
+    longest: int  # no set has more rows
 
     @property
     def n(self) -> int:
-        return len(self.starts)
+        return self.starts.shape[0]
+
+    def on_host(self) -> TokenSets:
+        """All but the rows in host memory."""
+        return self._replace(starts=_host(self.starts), stops=_host(self.stops), ids=_host(self.ids))
 
     def tokens(self, i: int) -> np.ndarray:
         """The row numbers of set i."""
@@ -37,14 +62,23 @@ class TokenSets(NamedTuple):
 
 
 class Queries(NamedTuple):
-    """Checked queries: query i is rows offsets[i] to offsets[i + 1], every one of them valid."""
+    """Checked queries: query i is rows offsets[i] to offsets[i + 1], every one of them valid. On a device more rows may follow."""
 
     rows: Rows
-    offsets: np.ndarray  # (Q + 1,) int64
+    offsets: Any  # (Q + 1,) int64, on the rows' device
+    longest: int
 
     @property
     def n(self) -> int:
-        return len(self.offsets) - 1
+        return self.offsets.shape[0] - 1
+
+    def on_host(self) -> Queries:
+        """All but the rows in host memory."""
+        return self._replace(offsets=_host(self.offsets))
+
+
+def _host(x: Any) -> Any:
+    return x if x is None or isinstance(x, np.ndarray) else x.cpu().numpy()
 
 
 def runs(ends: np.ndarray, most: int) -> Iterator[slice]:
@@ -57,6 +91,7 @@ def runs(ends: np.ndarray, most: int) -> Iterator[slice]:
         start = stop
 
 
+@traced
 def maxsim(
     queries: Any,
     documents: Any,
@@ -120,14 +155,18 @@ def maxsim(
     if k is None:
         if mask is not None:
             raise ValueError("mask: got an array without k, expected None; it says which documents may be among the k best")
-        outs = outputs_of(out, p, (((q.n, x.n), score.dtype),))
+        outs = None if out is None else outputs_of(out, p, maxsim_spec(q, x, None, score))
         scores = dispatch.run("maxsim", q, x, None, score, None, device=p.device, grad=grad, backend=backend)
         return deliver(scores, outs and outs[0], p.origin)
     places = min(k_of(k), x.n)
     allowed = mask_of(mask, q.n, x.n, p.device)
-    outs = outputs_of(out, p, (((q.n, places), score.dtype), ((q.n, places), np.dtype(np.int64))))
+    outs = None if out is None else outputs_of(out, p, maxsim_spec(q, x, places, score))
     scores, indices = dispatch.run("maxsim", q, x, places, score, allowed, device=p.device, grad=grad, backend=backend)
     return deliver(scores, outs and outs[0], p.origin), deliver(indices, outs and outs[1], p.origin)
+
+
+def maxsim_spec(q: Queries, x: TokenSets, k: int | None, score: Score, *_: Any) -> Spec | tuple[Spec, Spec]:
+    return Spec((q.n, x.n), score.dtype.name) if k is None else places_spec(q.n, k, score)
 
 
 def _tracked(rows: Rows) -> bool:
@@ -147,10 +186,9 @@ def _score_of(q: Queries, x: TokenSets, metric: str | None) -> Score:
         score = score_of(q.rows, x.rows, name, ("queries", "documents"))
     if score.dtype == np.int32:
         limit = {"i8": MAX_DIM_INT8_IP, "u8": MAX_DIM_8BIT}.get(q.rows.kind, 2**31 - 2)
-        longest = int(np.diff(q.offsets).max(initial=0))
-        if longest * q.rows.dim > limit:
+        if q.longest * q.rows.dim > limit:
             raise ValueError(
-                f"queries: got {longest} tokens of dimension {q.rows.dim}, expected at most {limit} elements so that sums fit int32"
+                f"queries: got {q.longest} tokens of dimension {q.rows.dim}, expected at most {limit} elements so that sums fit int32"
             )
     return score
 
@@ -159,17 +197,24 @@ def _queries_of(queries: Any, offsets: Any, mask: Any) -> tuple[Queries, Origin]
     """The queries' valid tokens one after the other; they are copied where they do not lie so."""
     names = ("queries", "query_offsets", "query_mask")
     if offsets is None and getattr(queries, "ndim", 2) == 2 and hasattr(queries, "shape"):
-        offsets = np.array([0, queries.shape[0]])
+        offsets = multiples(1, queries.shape[0], intake(queries.data if isinstance(queries, Codes) else queries, "queries")[0])
         if mask is not None and getattr(mask, "ndim", 1) == 2 and tuple(mask.shape) == (1, queries.shape[0]):
             mask = mask[0]
     sets, origin = _sets_of(queries, offsets, mask, names, copy=True)
+    if unread(sets.rows.data):
+        rows, ends = sets.rows, sets.stops.new_zeros(sets.n + 1)
+        ends[1:] = sets.stops
+        return Queries(rows if sets.ids is None else _picked(rows, sets.ids), ends, sets.longest), origin
     ends = np.concatenate([[0], np.cumsum(sets.stops - sets.starts)])
     rows = sets.rows
     if sets.ids is not None or ends[-1] != rows.n or (sets.starts != ends[:-1]).any():
         picked = np.concatenate([sets.tokens(i) for i in range(sets.n)]) if sets.n else np.empty(0, np.int64)
-        at = to_device(picked, str(rows.data.device)) if rows.is_torch else picked
-        rows = Rows(rows.data[at], rows.kind, rows.dim, None if rows.scale is None else rows.scale[at], rows.ranges, rows.flip)
-    return Queries(rows, ends), origin
+        rows = _picked(rows, to_device(picked, str(rows.data.device)) if rows.is_torch else picked)
+    return Queries(rows, ends, sets.longest), origin
+
+
+def _picked(rows: Rows, at: Any) -> Rows:
+    return Rows(rows.data[at], rows.kind, rows.dim, None if rows.scale is None else rows.scale[at], rows.ranges, rows.flip)
 
 
 def _sets_of(x: Any, offsets: Any, mask: Any, names: tuple[str, str, str], copy: bool = False) -> tuple[TokenSets, Origin]:
@@ -177,19 +222,25 @@ def _sets_of(x: Any, offsets: Any, mask: Any, names: tuple[str, str, str], copy:
     if getattr(x, "ndim", 2) == 3:
         if offsets is not None:
             raise ValueError(f"{names[1]}: got an array for {name} of 3 dimensions, expected None")
-        n, length = (int(size) for size in x.shape[:2])
+        n, length = x.shape[:2]
         rows, step, origin = _flat(x, name, copy)
         shape: tuple[int, ...] = (n, length)
-        bounds = np.arange(n + 1) * length
+        bounds = multiples(n, length, rows.data)
     else:
         rows, origin = rows_of(x, name, copy_inner=copy)
         if offsets is None:
             raise ValueError(f"{name}: got 2 dimensions, expected (N, T, D), or (total, D) with {names[1]}")
-        bounds = _offsets_of(offsets, names[1], rows.n)
+        bounds = _offsets_of(offsets, names[1], rows.n, origin.device)
         shape, length, step = (rows.n,), 1, 1
+    longest = shape[1] if len(shape) == 2 else rows.n if unread(bounds) else int(np.diff(bounds).max(initial=0))
+    if unread(rows.data):
+        bounds, places = to_device(bounds, str(rows.data.device)), None
+        if mask is not None:
+            places, bounds = in_front(to_device(_valid_of(mask, names[2], shape, name), str(rows.data.device)), bounds)
+        return TokenSets(rows, bounds[:-1], bounds[1:], places, longest), origin
     if mask is None:
         starts = bounds[:-1] // length * step if length else bounds[:-1]
-        return TokenSets(rows, starts, starts + np.diff(bounds), None), origin
+        return TokenSets(rows, starts, starts + np.diff(bounds), None, longest), origin
     valid = np.flatnonzero(_valid_of(mask, names[2], shape, name))
     ends = np.searchsorted(valid, bounds)
     valid = valid // length * step + valid % length if length else valid
@@ -198,29 +249,30 @@ def _sets_of(x: Any, offsets: Any, mask: Any, names: tuple[str, str, str], copy:
     starts = np.zeros(len(count), np.int64)
     starts[some] = valid[first[some]]
     if (valid[first[some] + count[some] - 1] - starts[some] == count[some] - 1).all():
-        return TokenSets(rows, starts, starts + count, None), origin
-    return TokenSets(rows, first.astype(np.int64), ends[1:].astype(np.int64), valid), origin
+        return TokenSets(rows, starts, starts + count, None, longest), origin
+    return TokenSets(rows, first.astype(np.int64), ends[1:].astype(np.int64), valid, longest), origin
 
 
-def _offsets_of(offsets: Any, name: str, total: int) -> np.ndarray:
-    ends = np.asarray(offsets) if isinstance(offsets, list | tuple) else to_host(offsets, name)
-    if ends.dtype.kind not in "iu":
-        raise TypeError(f"{name}: got {ends.dtype.name}, expected integers")
-    if ends.ndim != 1 or ends.size == 0:
-        raise ValueError(f"{name}: got shape {ends.shape}, expected (n + 1,)")
-    ends = np.ascontiguousarray(ends, np.int64)
+def _offsets_of(offsets: Any, name: str, total: int, device: str) -> Any:
+    ends = integers_of(offsets, name, device)
+    if ends.ndim != 1 or ends.shape[0] == 0:
+        raise ValueError(f"{name}: got shape {tuple(ends.shape)}, expected (n + 1,)")
+    if unread(ends):
+        return ends
     if ends[0] != 0 or ends[-1] != total or (ends[1:] < ends[:-1]).any():
         raise ValueError(f"{name}: got {ends[0]} to {ends[-1]}, expected it to rise from 0 to {total}, the number of tokens")
     return ends
 
 
-def _valid_of(mask: Any, name: str, shape: tuple[int, ...], beside: str) -> np.ndarray:
+def _valid_of(mask: Any, name: str, shape: tuple[int, ...], beside: str) -> Any:
     data, dtype, _ = intake(mask, name)
     if not dtype.startswith(("bool", "int", "uint", "float", "bfloat")):
         raise TypeError(f"{name}: got {dtype}, expected bool, or 0 and 1 in an integer or float type")
     if tuple(data.shape) != shape:
         raise ValueError(f"{name}: got shape {tuple(data.shape)}, expected {shape}, {beside} without their last axis")
-    values = data if isinstance(data, np.ndarray) else data.detach().float().cpu().numpy()
+    if unread(data):
+        return (data != 0).reshape(-1)
+    values = data if isinstance(data, np.ndarray) else data.detach().float().numpy()
     if dtype == "bfloat16" and isinstance(data, np.ndarray):
         values = float32_of(data, "bf16")
     valid: np.ndarray = values == 1
@@ -234,7 +286,7 @@ def _flat(x: Any, name: str, copy: bool) -> tuple[Rows, int, Origin]:
     data, dtype, origin = intake(x, name)
     if dtype not in KIND_OF_DTYPE:
         raise TypeError(f"{name}: got {dtype}, expected float32, float16, bfloat16, float64, int8, uint8 or Codes")
-    n, length, dim = (int(size) for size in data.shape)
+    n, length, dim = data.shape
     if not isinstance(data, np.ndarray):
         return Rows(plain_rows(data.reshape(-1, dim), name, copy_inner=True), KIND_OF_DTYPE[dtype], dim), length, origin
     outer, inner = data.strides[:2]

@@ -10,10 +10,13 @@ import numpy as np
 from .. import dispatch
 from ..arrays import Origin, from_host, intake
 from ..metrics import canonical_name, is_similarity
-from ._search import deliver, k_of
+from ._search import deliver, k_of, places_spec
+from ._spec import Spec
+from ._traced import traced
 from .scores import Score
 
 
+@traced
 def merge_topk(
     parts: Sequence[tuple[Any, Any]],
     k: int,
@@ -75,6 +78,10 @@ def merge_topk(
     score = Score("ip" if similarity else "l2", "int" if dtype == "int32" else "float", np.dtype(dtype))
     result = dispatch.run("merge_topk", *joined, min(k, joined[0].shape[1]), score, device=origin.device, grad=grad, backend=backend)
     return deliver(result[0], None, origin), deliver(result[1], None, origin)
+
+
+def merge_topk_spec(scores: Any, rows: Any, k: int, score: Score) -> tuple[Spec, Spec]:
+    return places_spec(scores.shape[0], k, score)
 
 
 def _joined(sides: list[Any], origin: Origin, first: list[int] | None = None) -> Any:

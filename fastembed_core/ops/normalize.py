@@ -11,6 +11,8 @@ import numpy as np
 from .. import dispatch
 from ..arrays import Origin, Rows
 from ._rows import dim_of, floats_of, is_plain, output_of, plain_blocks, tracked
+from ._spec import Spec
+from ._traced import traced
 
 # A divisor below this has an infinite reciprocal, and 0 times it would be no number; no float32 row but zero is shorter.
 _MIN_EPS = 1e-300
@@ -24,6 +26,7 @@ _RESULTS = {
 }
 
 
+@traced
 def normalize(x: Any, *, truncate_dim: int | None = None, eps: float = 1e-12, out: Any = None, backend: str | None = None) -> Any:
     """Each vector divided by its Euclidean length: ``x / max(|x|, eps)`` over the last axis.
 
@@ -58,14 +61,17 @@ def normalize(x: Any, *, truncate_dim: int | None = None, eps: float = 1e-12, ou
     if truncate_dim is not None:
         data = data[..., : dim_of(truncate_dim, data.shape[-1])]
     eps = _eps_of(eps)
-    dtype, storage = _RESULTS[kind]
-    target = None if out is None else output_of(out, tuple(data.shape), dtype, origin)
+    target = None if out is None else output_of(out, *normalize_spec(Rows(data, kind, data.shape[-1])), origin)
     if not isinstance(data, np.ndarray):
         result = _on_device(data, kind, eps, target, origin, backend)
     else:
-        result = np.empty(data.shape, storage) if target is None else target
+        result = np.empty(data.shape, _RESULTS[kind][1]) if target is None else target
         _on_host(data, kind, eps, result, backend)
     return origin.give(result, like=x) if out is None else out
+
+
+def normalize_spec(x: Rows, *_: Any) -> Spec:
+    return Spec(tuple(x.data.shape), _RESULTS[x.kind][0])
 
 
 def _eps_of(eps: Any) -> float:

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import dispatch
-from ..arrays import Origin, float32_of, intake, to_device, to_host
+from ..arrays import Origin, beside, float32_of, intake, integers_of, unread
 from ..codes import DIM_PRECISIONS, PRECISIONS, ROW_PRECISIONS, STORAGE, Codes, code_width
 from ._rows import dim_of, floats_of, is_plain, matrix_of, output_of, tracked
+from ._spec import Spec
+from ._traced import traced
 
 MODES = ("mean", "max", "cls", "lasttoken", "weightedmean", "mean_sqrt_len_tokens", "attention")
 SUMS = frozenset({"mean", "weightedmean", "mean_sqrt_len_tokens"})
@@ -27,11 +29,11 @@ class Tokens(NamedTuple):
     kind: str
     mask: Any  # bool, the shape of data without its last axis; None: every token is valid
     weights: Any  # float32, likewise; None: 1
-    offsets: np.ndarray | None  # (B + 1,) int64: sequence b is rows offsets[b] to offsets[b + 1]
+    offsets: Any  # (B + 1,) int64: sequence b is rows offsets[b] to offsets[b + 1]; None without them
 
     @property
     def n(self) -> int:
-        return int(self.data.shape[0]) if self.offsets is None else len(self.offsets) - 1
+        return self.data.shape[0] if self.offsets is None else self.offsets.shape[0] - 1
 
     def sequence(self, b: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """(states, positions, weights) of the valid tokens of sequence b on the host; positions count from the first of them."""
@@ -65,9 +67,10 @@ class Recipe(NamedTuple):
     dim: int  # elements kept
     normalize: bool
     precision: str
-    ranges: np.ndarray | None  # (2, dim) float32 minimum and maximum
+    ranges: Any  # (2, dim) float32 minimum and maximum, where the states are
 
 
+@traced
 def pool(
     tokens: Any,
     mask: Any = None,
@@ -147,23 +150,28 @@ def pool(
     if grad:
         check_differentiable(precision, out)
         origin = origin if tracked(states.data) else Origin("torch", origin.device)
-    code = precision in PRECISIONS
-    shape = (states.n, code_width(precision, recipe.dim) if code else recipe.dim)
-    storage = STORAGE[precision] if code else precision
-    target = None if out is None else output_of(out, shape, storage, origin, "tokens")
+    spec, scale_spec = pool_spec(states, recipe)
+    target = None if out is None else output_of(out, *spec, origin, "tokens")
     if grad or not isinstance(states.data, np.ndarray):
         result, row_scale = dispatch.run("pool", states, recipe, None, None, device=origin.device, grad=grad, backend=backend)
         if target is not None:
             target.copy_(result)
     else:
-        result = np.empty(shape, storage) if target is None else target
-        row_scale = np.empty(states.n, np.float32) if precision in ROW_PRECISIONS else None
+        result = np.empty(*spec) if target is None else target
+        row_scale = None if scale_spec is None else np.empty(*scale_spec)
         _on_host(states, recipe, result, row_scale, backend)
     result = origin.give(result) if out is None else out
-    if not code:
+    if precision not in PRECISIONS:
         return result
-    limits = recipe.ranges if origin.device == "cpu" else to_device(recipe.ranges, origin.device)
-    return Codes(result, precision, recipe.dim, origin.give(row_scale), origin.give(limits))
+    return Codes(result, precision, recipe.dim, origin.give(row_scale), origin.give(recipe.ranges))
+
+
+def pool_spec(x: Any, how: Any, *_: Any) -> tuple[Spec, Spec | None]:
+    """Rows of x.n floats or codes, and the scales of those that have them; of `embedding_bag` too."""
+    codes = how.precision in PRECISIONS
+    width = code_width(how.precision, how.dim) if codes else how.dim
+    scale = Spec((x.n,), "float32") if how.precision in ROW_PRECISIONS else None
+    return Spec((x.n, width), STORAGE[how.precision] if codes else how.precision), scale
 
 
 def _on_host(states: Tokens, recipe: Recipe, result: np.ndarray, scale: np.ndarray | None, backend: str | None) -> None:
@@ -194,7 +202,7 @@ def _tokens_of(tokens: Any, mask: Any, cu_seqlens: Any, token_weights: Any, mode
         raise ValueError(f"tokens: got shape {shape}, expected (total, D) beside cu_seqlens")
     if isinstance(data, np.ndarray) and not is_plain(data):
         data = np.ascontiguousarray(data, dtype=data.dtype.newbyteorder("="))
-    offsets = None if cu_seqlens is None else _offsets_of(cu_seqlens, shape[0])
+    offsets = None if cu_seqlens is None else _offsets_of(cu_seqlens, shape[0], origin.device)
     valid = None if mask is None else _mask_of(mask, shape[:-1], origin)
     weights = None
     if token_weights is not None:
@@ -206,13 +214,12 @@ def _tokens_of(tokens: Any, mask: Any, cu_seqlens: Any, token_weights: Any, mode
     return Tokens(data, kind, valid, weights, offsets), origin
 
 
-def _offsets_of(cu_seqlens: Any, total: int) -> np.ndarray:
-    offsets = to_host(cu_seqlens, "cu_seqlens")
-    if offsets.dtype.kind not in "iu":
-        raise TypeError(f"cu_seqlens: got {offsets.dtype.name}, expected integers")
-    if offsets.ndim != 1 or offsets.size == 0:
-        raise ValueError(f"cu_seqlens: got shape {offsets.shape}, expected (B + 1,)")
-    offsets = np.ascontiguousarray(offsets, np.int64)
+def _offsets_of(cu_seqlens: Any, total: int, device: str) -> Any:
+    offsets = integers_of(cu_seqlens, "cu_seqlens", device)
+    if offsets.ndim != 1 or offsets.shape[0] == 0:
+        raise ValueError(f"cu_seqlens: got shape {tuple(offsets.shape)}, expected (B + 1,)")
+    if unread(offsets):
+        return offsets
     if offsets[0] != 0 or offsets[-1] != total or (offsets[1:] < offsets[:-1]).any():
         raise ValueError(f"cu_seqlens: got {offsets[0]} to {offsets[-1]}, expected it to rise from 0 to {total}, the number of tokens")
     return offsets
@@ -263,11 +270,11 @@ def _recipe_of(
     precision: str,
     ranges: Any,
 ) -> Recipe:
-    queries, factor, dim = None, 1.0, int(states.data.shape[-1])
+    queries, factor, dim = None, 1.0, states.data.shape[-1]
     if mode == "attention":
         queries = _queries_of(query, dim, origin)
         factor = 1 / math.sqrt(max(1, queries.shape[1])) if scale is None else _scale_of(scale)
-        dim = int(queries.shape[0] * queries.shape[1])
+        dim = queries.shape[0] * queries.shape[1]
     else:
         for name, value in (("query", query), ("scale", scale)):
             if value is not None:
@@ -275,7 +282,7 @@ def _recipe_of(
     dim = dim_of(truncate_dim, dim)
     if precision not in FLOAT_PRECISIONS and precision not in PRECISIONS:
         raise ValueError(f"precision: got {precision!r}, expected one of {', '.join((*FLOAT_PRECISIONS, *PRECISIONS))}")
-    return Recipe(mode, queries, factor, dim, bool(normalize), precision, limits_of(ranges, dim, precision))
+    return Recipe(mode, queries, factor, dim, bool(normalize), precision, limits_of(ranges, dim, precision, states.data))
 
 
 def _queries_of(query: Any, dim: int, origin: Origin) -> Any:
@@ -298,17 +305,19 @@ def _scale_of(scale: Any) -> float:
     return value
 
 
-def limits_of(ranges: Any, dim: int, precision: str) -> np.ndarray | None:
+def limits_of(ranges: Any, dim: int, precision: str, data: Any) -> Any:
+    """The checked ranges as float32 where `data` is."""
     if precision not in DIM_PRECISIONS:
         if ranges is not None:
             raise ValueError(f"ranges: got an array for precision {precision!r}, which has none")
         return None
     if ranges is None:
         raise ValueError(f"ranges: got None for precision {precision!r}, expected (2, {dim}), as calibrate returns them")
-    data, kind, _ = matrix_of(ranges, "ranges")
-    if tracked(data):
+    limits, kind, _ = matrix_of(ranges, "ranges")
+    if tracked(limits):
         raise TypeError("ranges: got a tensor that requires grad, expected a plain one")
-    if tuple(data.shape) != (2, dim):
-        raise ValueError(f"ranges: got shape {tuple(data.shape)}, expected (2, {dim}), the minimum and maximum of each element kept")
+    if tuple(limits.shape) != (2, dim):
+        raise ValueError(f"ranges: got shape {tuple(limits.shape)}, expected (2, {dim}), the minimum and maximum of each element kept")
     # A copy: the Codes outlive what the caller does with theirs.
-    return np.array(float32_of(data, kind)) if isinstance(data, np.ndarray) else data.float().cpu().numpy()
+    values = np.array(float32_of(limits, kind)) if isinstance(limits, np.ndarray) else limits.float().clone()
+    return beside(values, "ranges", data)

@@ -12,8 +12,11 @@ from ..arrays import Origin, Rows, float32_of, intake, rows_of, to_device
 from ..codes import DIM_PRECISIONS, PRECISIONS, ROW_PRECISIONS, STORAGE, Codes, code_width
 from ..fp_state import ieee
 from ._rows import is_plain, matrix_of, output_of, plain_blocks, tracked
+from ._spec import Spec
+from ._traced import traced
 
 
+@traced
 def quantize(x: Any, precision: str, *, ranges: Any = None, out: Any = None, backend: str | None = None) -> Codes:
     """Vectors as `Codes`: 8 or 4 bits an element with a scale a row, 8 bits with ranges a dimension, or signs.
 
@@ -54,22 +57,27 @@ def quantize(x: Any, precision: str, *, ranges: Any = None, out: Any = None, bac
         raise ValueError(f"precision: got {precision!r}, expected one of {', '.join(PRECISIONS)}")
     data, kind, origin = matrix_of(x, "x")
     _refuse_gradient(data, "x")
-    n, dim = int(data.shape[0]), int(data.shape[1])
+    rows = Rows(data, kind, data.shape[1])
     limits = _limits_of(ranges, data, kind, origin, precision, backend)
-    storage, shape = STORAGE[precision], (n, code_width(precision, dim))
-    target = None if out is None else output_of(out, shape, storage, origin)
+    spec, scale_spec = quantize_spec(rows, precision)
+    target = None if out is None else output_of(out, *spec, origin)
     if isinstance(data, np.ndarray):
-        codes = np.empty(shape, storage) if target is None else target
-        scale = np.empty(n, np.float32) if precision in ROW_PRECISIONS else None
+        codes = np.empty(*spec) if target is None else target
+        scale = None if scale_spec is None else np.empty(*scale_spec)
         _quantize_on_host(data, kind, precision, limits, codes, scale, backend)
     else:
-        rows = Rows(data, kind, dim)
         codes, scale = dispatch.run("quantize", rows, precision, limits, None, None, device=origin.device, backend=backend)
         if target is not None:
             target.copy_(codes)
-    return Codes(origin.give(codes) if out is None else out, precision, dim, origin.give(scale), origin.give(limits))
+    return Codes(origin.give(codes) if out is None else out, precision, rows.dim, origin.give(scale), origin.give(limits))
 
 
+def quantize_spec(x: Rows, precision: str, *_: Any) -> tuple[Spec, Spec | None]:
+    scale = Spec((x.n,), "float32") if precision in ROW_PRECISIONS else None
+    return Spec((x.n, code_width(precision, x.dim)), STORAGE[precision]), scale
+
+
+@traced
 def dequantize(codes: Codes, *, out: Any = None, backend: str | None = None) -> Any:
     """The float32 vectors that `Codes` stand for.
 
@@ -99,12 +107,12 @@ def dequantize(codes: Codes, *, out: Any = None, backend: str | None = None) -> 
         if getattr(codes, name) is not None:
             _refuse_gradient(intake(getattr(codes, name), name)[0], name)
     rows, origin = rows_of(codes, "codes")
-    shape = (rows.n, rows.dim)
-    target = None if out is None else output_of(out, shape, "float32", origin)
+    spec = dequantize_spec(rows)
+    target = None if out is None else output_of(out, *spec, origin)
     if rows.is_torch:
         result = dispatch.run("dequantize", rows, None, device=origin.device, backend=backend)
     else:
-        result = target if target is not None and is_plain(target) else np.empty(shape, np.float32)
+        result = target if target is not None and is_plain(target) else np.empty(*spec)
         dispatch.run("dequantize", rows, result, backend=backend)
     if target is None:
         return origin.give(result)
@@ -113,6 +121,11 @@ def dequantize(codes: Codes, *, out: Any = None, backend: str | None = None) -> 
     return out
 
 
+def dequantize_spec(x: Rows, *_: Any) -> Spec:
+    return Spec((x.n, x.dim), "float32")
+
+
+@traced
 def calibrate(x: Any, *, backend: str | None = None) -> Any:
     """The smallest and largest value of each dimension, the `ranges` of ``int8`` and ``uint8`` codes.
 
@@ -151,6 +164,10 @@ def calibrate(x: Any, *, backend: str | None = None) -> Any:
     return first.give(limits)
 
 
+def calibrate_spec(x: Rows) -> Spec:
+    return Spec((2, x.dim), "float32")
+
+
 def _blocks_of(x: Any) -> Iterable[Any]:
     """x as a sequence of arrays: itself, or what an iterable that is no array yields."""
     if isinstance(x, Iterable) and not isinstance(x, np.ndarray) and not hasattr(x, "__dlpack__"):
@@ -162,11 +179,13 @@ def _extremes(data: Any, kind: str, origin: Origin, backend: str | None) -> Any:
     """(2, D) float32 minimum and maximum of at least one row, zeros +0 and every NaN the same."""
     limits: Any = None
     for block in (data,) if not isinstance(data, np.ndarray) else (block for _, block in plain_blocks(data)):
-        rows = Rows(block, kind, int(block.shape[1]))
+        rows = Rows(block, kind, block.shape[1])
         limits = _wider(limits, dispatch.run("calibrate", rows, device=origin.device, backend=backend))
     with ieee():
         limits = limits + 0.0
-        limits[limits != limits] = float("nan")
+        if not isinstance(limits, np.ndarray):
+            return limits.masked_fill(limits.isnan(), float("nan"))
+        limits[np.isnan(limits)] = np.nan
     return limits
 
 
@@ -208,7 +227,7 @@ def _limits_of(ranges: Any, data: Any, kind: str, origin: Origin, precision: str
         limits = np.array(float32_of(limits, limits_kind), order="C")  # a copy: the Codes outlive what the caller does with theirs
         return limits if isinstance(data, np.ndarray) else to_device(limits, origin.device)
     limits = limits.float()
-    return limits.cpu().numpy() if isinstance(data, np.ndarray) else limits.to(data.device)
+    return limits.cpu().numpy() if isinstance(data, np.ndarray) else limits.to(data.device, copy=True)
 
 
 def _quantize_on_host(

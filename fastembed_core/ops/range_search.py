@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 
 from .. import dispatch
-from ..arrays import Origin, exclude_of, is_torch, mask_of, to_host
+from ..arrays import Origin, Rows, exclude_of, is_torch, mask_of, to_host
 from ._search import Pair, deliver, k_of, pair
+from ._spec import Spec
+from ._traced import traced
+from .scores import Score
 
 
+@traced
 def range_search(
     queries: Any,
     corpus: Any,
@@ -33,7 +37,8 @@ def range_search(
     ----------
     queries, corpus, metric, mask, exclude, backend : as in `topk`
     threshold : a number, or (Q,) one for each query; infinities are allowed, NaN is not
-    max_results : keep at most so many of each query's rows, the best; None keeps all
+    max_results : keep at most so many of each query's rows, the best; None keeps all. On a device nothing is waited for then: both arrays
+        have Q * min(max_results, N) places, and those from indptr[-1] on are unfilled (index -1, the worst score there is).
 
     Returns
     -------
@@ -50,7 +55,7 @@ def range_search(
     p = pair(queries, corpus, metric)
     limits = thresholds_of(threshold, p.q.n)
     allowed = mask_of(mask, p.q.n, p.x.n, p.device)
-    excluded = exclude_of(exclude, p.q.n, p.x.n)
+    excluded = exclude_of(exclude, p.q.n, p.x.n, p.device)
     if max_results is None:
         how = (p.score, allowed, excluded)
         result = dispatch.run("range_search", p.q, p.x, limits, *how, device=p.device, grad=p.grad, backend=backend)
@@ -60,6 +65,10 @@ def range_search(
         result = _reaching(scores, rows, limits, p)
     indptr, scores, indices = (deliver(part, None, p.origin) for part in result)
     return indptr, scores, indices
+
+
+def range_search_spec(q: Rows, x: Rows, limits: Any, score: Score, *_: Any) -> tuple[Spec, Spec, Spec]:
+    return Spec((q.n + 1,), "int64"), Spec((None,), score.dtype.name), Spec((None,), "int64")
 
 
 def thresholds_of(threshold: Any, q: int) -> np.ndarray:
@@ -85,12 +94,24 @@ def _reaching(scores: Any, rows: Any, limits: np.ndarray, p: Pair) -> tuple[Any,
     """Of the best rows of each query, the ones that reach its limit: they come first, so that what is left of each is a prefix."""
     wide, edge = (scores.double(), _like(limits, scores)) if is_torch(scores) else (scores.astype(np.float64), limits.astype(np.float64))
     kept = (wide >= edge[:, None] if p.score.similarity else wide <= edge[:, None]) & (rows >= 0)
+    if p.device != "cpu":
+        return _packed(scores, rows, kept, p.score.unfilled)
     indptr = np.zeros(p.q.n + 1, np.int64)
     np.cumsum((kept.sum(1).cpu().numpy() if is_torch(kept) else kept.sum(1)), out=indptr[1:])
     return _like(indptr, scores) if is_torch(scores) else indptr, scores[kept], rows[kept]
 
 
+def _packed(scores: Any, rows: Any, kept: Any, unfilled: float) -> tuple[Any, Any, Any]:
+    """What is kept of (Q, k) tensors, moved to the front of Q * k places: how many there are, the host need not know."""
+    q, k = kept.shape
+    indptr = rows.new_zeros(q + 1)
+    indptr[1:] = kept.sum(1).cumsum(0)
+    place = (indptr[:-1, None] + kept.cumsum(1) - 1).masked_fill(~kept, q * k).flatten()  # one place more takes the others
+    packed = (side.new_full((q * k + 1,), value).index_put((place,), side.flatten()) for side, value in ((scores, unfilled), (rows, -1)))
+    return (indptr, *(side[: q * k] for side in packed))
+
+
 def _like(values: np.ndarray, tensor: Any) -> Any:
     """A host array as a tensor beside another; float32 as float64, so that integers are compared exactly."""
-    moved = Origin("torch").give(values).to(tensor.device)
+    moved = Origin("torch").give(values).to(tensor.device, non_blocking=True)
     return moved.double() if moved.is_floating_point() else moved

@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 
 from .. import dispatch
-from ..arrays import ids_of, to_host
-from ._search import deliver, k_of, outputs_of, pair
+from ..arrays import Rows, ids_of, to_host
+from ._search import deliver, k_of, outputs_of, pair, places_spec
+from ._spec import Spec
+from ._traced import traced
+from .scores import Score
 
 
+@traced
 def rescore(
     queries: Any,
     corpus: Any,
@@ -27,7 +31,7 @@ def rescore(
     ----------
     queries, corpus, metric, backend : as in `topk`
     candidates : (Q, C) int64 row numbers, -1 = none; or CSR, a tuple of indptr (Q + 1,) and row numbers (indptr[-1],).
-        A row named twice is returned twice.
+        A row named twice is returned twice. Of a tensor on the operands' device rows outside the corpus count as -1, unseen by the host.
     k : keep the k best; None keeps all
     out : (scores, indices) arrays to write into
 
@@ -41,23 +45,27 @@ def rescore(
         for operands that have no score or candidates outside the corpus, in one sentence that names the argument.
     """
     p = pair(queries, corpus, metric)
-    ids = _dense(candidates, p.q.n, p.x.n)
+    ids = _dense(candidates, p.q.n, p.x.n, p.device)
     k = ids.shape[1] if k is None else min(k_of(k), ids.shape[1])
-    outs = outputs_of(out, p, (((p.q.n, k), p.score.dtype), ((p.q.n, k), np.dtype(np.int64))))
+    outs = None if out is None else outputs_of(out, p, rescore_spec(p.q, p.x, ids, k, p.score))
     scores, indices = dispatch.run("rescore", p.q, p.x, ids, k, p.score, device=p.device, grad=p.grad, backend=backend)
     return deliver(scores, outs and outs[0], p.origin), deliver(indices, outs and outs[1], p.origin)
 
 
-def _dense(candidates: Any, q: int, n: int) -> np.ndarray:
+def rescore_spec(q: Rows, x: Rows, ids: Any, k: int, score: Score) -> tuple[Spec, Spec]:
+    return places_spec(q.n, k, score)
+
+
+def _dense(candidates: Any, q: int, n: int, device: str) -> Any:
     """The candidates as (Q, C) int64, short lists filled with -1."""
     if not isinstance(candidates, tuple):
-        ids = ids_of(candidates, "candidates", n)
+        ids = ids_of(candidates, "candidates", n, device)
         if ids.ndim != 2 or ids.shape[0] != q:
-            raise ValueError(f"candidates: got shape {ids.shape}, expected ({q}, C), or a tuple (indptr, rows)")
+            raise ValueError(f"candidates: got shape {tuple(ids.shape)}, expected ({q}, C), or a tuple (indptr, rows)")
         return ids
     if len(candidates) != 2:
         raise ValueError(f"candidates: got a tuple of {len(candidates)}, expected (indptr, rows)")
-    indptr, flat = to_host(candidates[0], "candidates"), ids_of(candidates[1], "candidates", n)
+    indptr, flat = to_host(candidates[0], "candidates"), ids_of(to_host(candidates[1], "candidates"), "candidates", n, "cpu")
     if indptr.dtype.kind not in "iu" or indptr.shape != (q + 1,):
         raise ValueError(f"candidates: got indptr {indptr.dtype.name} of shape {indptr.shape}, expected int64 of shape ({q + 1},)")
     lengths = np.diff(indptr.astype(np.int64))

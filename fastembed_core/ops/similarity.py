@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from .. import dispatch
+from ..arrays import Rows
 from ._search import deliver, outputs_of, pair
+from ._spec import Spec
+from ._traced import traced
+from .scores import Score
 
 
+@traced
 def similarity(a: Any, b: Any, metric: str | None = None, *, out: Any = None, backend: str | None = None) -> Any:
     """The score of every row of `a` with every row of `b`.
 
@@ -34,11 +39,16 @@ def similarity(a: Any, b: Any, metric: str | None = None, *, out: Any = None, ba
         for operands that have no score, in one sentence that names the argument.
     """
     p = pair(a, b, metric, ("a", "b"))
-    outs = outputs_of(out, p, (((p.q.n, p.x.n), p.score.dtype),))
+    outs = None if out is None else outputs_of(out, p, similarity_spec(p.q, p.x, p.score))
     result = dispatch.run("similarity", p.q, p.x, p.score, device=p.device, grad=p.grad, backend=backend)
     return deliver(result, outs and outs[0], p.origin)
 
 
+def similarity_spec(q: Rows, x: Rows, score: Score) -> Spec:
+    return Spec((q.n, x.n), score.dtype.name)
+
+
+@traced
 def similarity_paired(a: Any, b: Any, metric: str | None = None, *, out: Any = None, backend: str | None = None) -> Any:
     """The score of row i of `a` with row i of `b`, for every i: the diagonal of `similarity`, (N,).
 
@@ -47,6 +57,10 @@ def similarity_paired(a: Any, b: Any, metric: str | None = None, *, out: Any = N
     p = pair(a, b, metric, ("a", "b"))
     if p.q.n != p.x.n:
         raise ValueError(f"b: got {p.x.n} rows, expected {p.q.n} as in a")
-    outs = outputs_of(out, p, (((p.q.n,), p.score.dtype),))
+    outs = None if out is None else outputs_of(out, p, similarity_paired_spec(p.q, p.x, p.score))
     result = dispatch.run("similarity_paired", p.q, p.x, p.score, device=p.device, grad=p.grad, backend=backend)
     return deliver(result, outs and outs[0], p.origin)
+
+
+def similarity_paired_spec(q: Rows, x: Rows, score: Score) -> Spec:
+    return Spec((q.n,), score.dtype.name)

@@ -1,5 +1,5 @@
 """similarity_paired lives beside similarity: its contract is the same but for the pairs it scores."""
 
-from .similarity import similarity_paired
+from .similarity import similarity_paired, similarity_paired_spec
 
-__all__ = ["similarity_paired"]
+__all__ = ["similarity_paired", "similarity_paired_spec"]

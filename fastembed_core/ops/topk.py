@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from .. import dispatch
-from ..arrays import exclude_of, mask_of
-from ._search import deliver, k_of, outputs_of, pair
+from ..arrays import Rows, exclude_of, mask_of
+from ._search import deliver, k_of, outputs_of, pair, places_spec
+from ._spec import Spec
+from ._traced import traced
+from .scores import Score
 
 
+@traced
 def topk(
     queries: Any,
     corpus: Any,
@@ -52,7 +54,11 @@ def topk(
     p = pair(queries, corpus, metric)
     k = min(k_of(k), p.x.n)
     allowed = mask_of(mask, p.q.n, p.x.n, p.device)
-    excluded = exclude_of(exclude, p.q.n, p.x.n)
-    outs = None if out is None else outputs_of(out, p, (((p.q.n, k), p.score.dtype), ((p.q.n, k), np.dtype(np.int64))))
+    excluded = exclude_of(exclude, p.q.n, p.x.n, p.device)
+    outs = None if out is None else outputs_of(out, p, topk_spec(p.q, p.x, k, p.score))
     scores, indices = dispatch.run("topk", p.q, p.x, k, p.score, allowed, excluded, device=p.device, grad=p.grad, backend=backend)
     return deliver(scores, outs and outs[0], p.origin), deliver(indices, outs and outs[1], p.origin)
+
+
+def topk_spec(q: Rows, x: Rows, k: int, score: Score, *_: Any) -> tuple[Spec, Spec]:
+    return places_spec(q.n, k, score)

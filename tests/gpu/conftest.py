@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 try:
@@ -18,6 +20,31 @@ collect_ignore_glob = ["test_*.py"] if MISSING else []
 def device() -> str:
     """Where the kernels run."""
     return "cpu" if interpreted() else "cuda"
+
+
+@pytest.fixture
+def doubts(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """Corpora too small to be scanned are. Of each round after the first scan: how many queries it was for."""
+    monkeypatch.setattr("fastembed_core.backends.triton.topk.SMALL", 0)
+    from fastembed_core.backends.triton._groups import Groups
+
+    found: list[list[int]] = []
+    scan, exact = Groups.scan, Groups.exact
+
+    def scanned(groups: Any, which: int, first: int, keys: Any, flags: Any = None) -> Any:
+        if flags is not None:
+            found[-1].append(int((flags != 0).sum()))
+        else:
+            found.append([])
+        return scan(groups, which, first, keys, flags)
+
+    def exactly(groups: Any, first: int, keys: Any, flags: Any = None) -> None:
+        found[-1].append(int((flags != 0).sum()))
+        exact(groups, first, keys, flags)
+
+    monkeypatch.setattr(Groups, "scan", scanned)
+    monkeypatch.setattr(Groups, "exact", exactly)
+    return found
 
 
 def mend() -> None:

@@ -1,4 +1,4 @@
-"""maxsim from Triton: the k best documents, the reference's bits."""
+"""maxsim from Triton: the reference's bits, of all documents and of the k best."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .operands import moved
 KINDS = (("f32", "f32"), ("f16", "bf16"), ("f32", "int8_row"), ("i8", "i8"), ("f32", "binary"), ("ubinary", "ubinary"), ("f32", "uint8"))
 
 
-def agree(device: str, queries: Any, documents: Any, k: int, what: str = "", **how: Any) -> None:
+def agree(device: str, queries: Any, documents: Any, k: int | None, what: str = "", **how: Any) -> None:
     expected = fc.maxsim(queries, documents, k=k, **how, backend="reference")
     arrays = {name: moved(value, device) if name.endswith("mask") else value for name, value in how.items()}
     result = fc.maxsim(moved(queries, device), moved(documents, device), k=k, **arrays, backend="triton")
@@ -32,7 +32,8 @@ def lengths(n: int, total: int, *key: Any) -> np.ndarray:
 def test_every_document_canonically(device: str, query: str, document: str) -> None:
     metric = "cosine" if query == "f16" or document == "ubinary" else "ip"
     queries, documents = cases.operands(cases.Pairing(query, document, (metric,)), 11, 60, 12)
-    agree(device, queries, documents, 4, metric=metric, query_offsets=lengths(2, 11), document_offsets=lengths(6, 60))
+    for k in (4, None):
+        agree(device, queries, documents, k, metric=metric, query_offsets=lengths(2, 11), document_offsets=lengths(6, 60))
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import cases
 import numpy as np
 import pytest
+import torch
 
 import fastembed_core as fc
+from fastembed_core.ops.range_search import _packed
 
 from .operands import agree, moved
 
@@ -38,3 +40,24 @@ def test_masks_excludes_and_limits_of_each_query(device: str) -> None:
 def test_shapes(device: str, q: int, n: int) -> None:
     queries, corpus = cases.operands(cases.Pairing("f32", "f32", ("ip",)), q, n, 5)
     agree(fc.range_search, device, queries, corpus, 0.1, metric="ip")
+
+
+@pytest.mark.parametrize("metric", ["ip", "sqeuclidean"])
+def test_so_many_at_most(device: str, metric: str) -> None:
+    """Without a look at how many there are: what is kept stands before unfilled places."""
+    queries, corpus = cases.operands(cases.Pairing("f32", "f32", (metric,)), 5, 90, 9)
+    scores, rows = (torch.from_numpy(part).to(device) for part in fc.topk(queries, corpus, 4, metric=metric))
+    limit = float(scores[:, 1].median())
+    kept = (scores >= limit if metric == "ip" else scores <= limit) & (rows >= 0)
+    expected = fc.range_search(queries, corpus, limit, metric=metric, max_results=4)
+    assert 0 < expected[0][-1] < 20
+    packed = _packed(scores, rows, kept, -np.inf if metric == "ip" else np.inf)
+    if device != "cpu":
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            packed = fc.range_search(moved(queries, device), moved(corpus, device), limit, metric=metric, max_results=4)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    count = int(packed[0][-1])
+    cases.assert_same((packed[0], packed[1][:count], packed[2][:count]), expected)
+    assert (packed[2][count:] == -1).all() and (packed[1][count:].abs() == np.inf).all() and len(packed[2]) == 20

@@ -21,6 +21,7 @@ from sentence_transformers import util  # noqa: E402
 from sentence_transformers.sentence_transformer import modules as st_modules  # noqa: E402
 
 import fastembed_core as fc  # noqa: E402
+from fastembed_core.arrays import tensors_kept  # noqa: E402
 from fastembed_core.integrations import sentence_transformers as ours  # noqa: E402
 
 TEXTS = [
@@ -231,12 +232,15 @@ def test_pooling(mode: Any, dtype: Any, padding: str) -> None:
     close(after, before, mode)
 
 
+def ends_of(features: dict[str, Any]) -> Any:
+    return torch.cat([torch.zeros(1, dtype=torch.int32), features["attention_mask"].bool().sum(dim=1).cumsum(0).int()])
+
+
 @pytest.mark.parametrize("mode", [*MODES, ("lasttoken", "weightedmean")], ids=str)
 def test_unpadded(mode: Any) -> None:
     features = features_of(torch.float32, "right")
     valid = features["attention_mask"].bool()
-    ends = torch.cat([torch.zeros(1, dtype=torch.int32), valid.sum(dim=1).cumsum(0).int()])
-    flat = {"token_embeddings": features["token_embeddings"][valid][None], "cu_seq_lens_q": ends}
+    flat = {"token_embeddings": features["token_embeddings"][valid][None], "cu_seq_lens_q": ends_of(features)}
     before, after = pooled(st_modules.Pooling(24, mode), flat)
     close(after, before, mode)
 
@@ -293,6 +297,40 @@ def test_traced_and_compiled() -> None:
         )
         got = compiled(features["token_embeddings"], features["attention_mask"])
     torch.testing.assert_close(got, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("mode", ["mean", "max", "lasttoken"])
+def test_tensors_of_a_device_stay_there(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Host tensors, treated as a device's: none becomes numpy on the way, but where the host's own result is."""
+    seen: list[str] = []
+
+    def watched(name: str) -> Callable[..., Any]:
+        call = getattr(fc, name)
+
+        def run(*operands: Any, **how: Any) -> Any:
+            assert all(isinstance(x, torch.Tensor) for x in (*operands, *how.values()) if hasattr(x, "shape")), name
+            seen.append(name)
+            return call(*operands, **how)
+
+        return run
+
+    for name in ("pool", "normalize", "topk", "range_search"):
+        monkeypatch.setattr(fc, name, watched(name))
+    module = st.SentenceTransformer(modules=[st_modules.Pooling(24, mode), st_modules.Normalize()], device="cpu")
+    features, rows = features_of(torch.float16, "right"), features_of(torch.float32, "right")["token_embeddings"].flatten(0, 1)
+    mask = features["attention_mask"].bool().flatten()
+    flat = {"token_embeddings": features["token_embeddings"].flatten(0, 1)[mask][None], "cu_seq_lens_q": ends_of(features)}
+    with torch.no_grad(), tensors_kept(), fc.use_backend("torch"):
+        for given in (features, flat):
+            before, after = both(module, lambda m, given=given: m(dict(given))["sentence_embedding"])
+            torch.testing.assert_close(after, before, rtol=0, atol=2e-3)
+        found = ours.semantic_search(rows[:5], rows, top_k=3)
+        assert [[hit["corpus_id"] for hit in hits] for hits in found] == [
+            [hit["corpus_id"] for hit in hits] for hits in util.semantic_search(rows[:5], rows, top_k=3)
+        ]
+        assert ours.community_detection(rows, 0.2, 2) == util.community_detection(rows, 0.2, 2)
+        np.testing.assert_array_equal(ours.quantize_embeddings(rows, "ubinary"), util.quantize_embeddings(rows, "ubinary"))
+    assert set(seen) == {"pool", "normalize", "topk", "range_search"}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -12,9 +14,9 @@ from ._operand import Index, members, unpacked
 class Allowed:
     """A mask and excludes as one question."""
 
-    def __init__(self, mask: Mask | None, exclude: np.ndarray | None, n: int, device: torch.device) -> None:
+    def __init__(self, mask: Mask | None, exclude: Any, n: int, device: torch.device) -> None:
         self.mask, self.n, self.device = mask, n, device
-        self.exclude = None if exclude is None or exclude.size == 0 else to_device(exclude, str(device))
+        self.exclude = None if exclude is None or exclude.shape[1] == 0 else to_device(exclude, str(device))
 
     def among(self, queries: Index, rows: slice) -> torch.Tensor | None:
         """bool (t, m) or (1, m): the rows of a block that may be returned; None where all may."""

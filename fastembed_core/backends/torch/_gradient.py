@@ -112,7 +112,7 @@ def late_gradient(
 ) -> torch.Tensor:
     """`scores` of all documents, or (Q, k) of given ones, -1 = none, with a derivative: that of each largest product."""
     queries, tokens = Operand(q.rows, score, device), Operand(x.rows, score, device)
-    a = _values(queries, slice(0, queries.n))
+    a = _values(queries, slice(0, int(q.offsets[-1])))
     owner = torch.repeat_interleave(torch.arange(q.n, device=device), torch.as_tensor(np.diff(q.offsets), device=device))
     needed = range(x.n) if documents is None else sorted(set(documents.flatten().tolist()) - {-1})
     columns = [scores.new_zeros(q.n, dtype=torch.float64)]  # of an unfilled place

@@ -22,7 +22,7 @@ TOKENS, CELLS = 1 << 12, 1 << 18  # tokens of a block of documents, and its scor
 
 
 def maxsim(q: Queries, x: TokenSets, k: int | None, score: Score, mask: Mask | None) -> Any:
-    device = device_of(q.rows, x.rows)
+    device, q, x = device_of(q.rows, x.rows), q.on_host(), x.on_host()
     with plainly(device):
         late = Late(q, x, score, device)
         result = late.matrix() if k is None else late.best(k, Allowed(mask, None, x.n, device))

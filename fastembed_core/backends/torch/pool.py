@@ -20,7 +20,8 @@ def pool(x: Tokens, how: Recipe, out: np.ndarray | None, scale: np.ndarray | Non
     query = None if how.query is None else _on(device, how.query)
     mask, weights = (None if side is None else _on(device, side) for side in (x.mask, x.weights))
     # Temporaries of a block stay in the host's cache, or fill a device.
-    blocks = Tokens(states, x.kind, mask, weights, x.offsets).blocks(1 << 18 if device.type == "cpu" else 1 << 24)
+    ends = x.offsets.cpu().numpy() if torch.is_tensor(x.offsets) else x.offsets
+    blocks = Tokens(states, x.kind, mask, weights, ends).blocks(1 << 18 if device.type == "cpu" else 1 << 24)
     rows = torch.cat([pooled(aligned(block), how, query) for _, block in blocks])
     return finish(rows[:, : how.dim], how, out, scale)  # not before the sums, whose order changes with D
 

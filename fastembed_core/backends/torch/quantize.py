@@ -36,7 +36,8 @@ def quantize(x: Rows, precision: str, ranges: Any, codes: Any, scale: Any) -> tu
 
 def _by_row(v: torch.Tensor, levels: int) -> tuple[torch.Tensor, torch.Tensor]:
     top = v.abs().amax(dim=1)
-    scale = torch.where(top.isfinite(), top / levels, torch.nan)
+    # On a device a Python divisor is a reciprocal multiplied, which is no division.
+    scale = torch.where(top.isfinite(), top / torch.full_like(top, levels), torch.nan)
     divisor = torch.where(scale > 0, scale, torch.inf)  # x / inf = 0
     return scale, (v / divisor[:, None]).round_().clamp_(-levels, levels).nan_to_num_(nan=0.0).to(torch.int8)
 
@@ -50,7 +51,7 @@ def _pairs(codes: torch.Tensor) -> torch.Tensor:
 
 def _by_dimension(v: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
     minimum, maximum = limits
-    step = (maximum - minimum) / 255
+    step = (maximum - minimum) / torch.full_like(minimum, 255)
     return v.sub(minimum).div_(torch.where(step == 0, 1.0, step)).floor_().clamp_(0, 255).nan_to_num_(nan=0.0)
 
 

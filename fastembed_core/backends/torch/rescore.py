@@ -1,6 +1,7 @@
 """Canonical scores of given candidates, gathered in row order and sorted."""
 
-import numpy as np
+from typing import Any
+
 import torch
 
 from ...arrays import Rows, to_device
@@ -13,17 +14,18 @@ from ._rank import best, empty
 PAIRS = 1 << 17  # candidates handled at a time
 
 
-def rescore(q: Rows, x: Rows, ids: np.ndarray, k: int, score: Score) -> tuple[torch.Tensor, torch.Tensor]:
+def rescore(q: Rows, x: Rows, ids: Any, k: int, score: Score) -> tuple[torch.Tensor, torch.Tensor]:
     device = device_of(q, x)
     with plainly(device):
         scores, rows = empty(q.n, k, score, dtype_of(score), device)
         queries, corpus = Operand(q, score, device), Operand(x, score, device)
+        ids = to_device(ids, str(device))
         tile = max(1, PAIRS // max(1, ids.shape[1]))
         for lo in range(0, q.n if k else 0, tile):
             part = slice(lo, lo + tile)
-            ascending = np.sort(ids[part], axis=1)
+            ascending = ids[part].sort(1).values
             for start in range(0, ids.shape[1], PAIRS):
-                some = to_device(ascending[:, start : start + PAIRS], str(device))
+                some = ascending[:, start : start + PAIRS]
                 who = torch.arange(lo, lo + len(some), device=device)[:, None].expand_as(some)
                 given = some >= 0
                 new = torch.zeros(some.shape, dtype=scores.dtype, device=device)

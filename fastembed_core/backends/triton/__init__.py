@@ -31,7 +31,20 @@ def _describe() -> str:
 
 BACKEND = Backend(
     name="triton",
-    ops=frozenset({"embedding_bag", "maxsim", "normalize", "pool", "quantize", "range_search", "rescore", "topk"}),
+    ops=frozenset(
+        [
+            "pool",
+            "normalize",
+            "quantize",
+            "similarity",
+            "similarity_paired",
+            "topk",
+            "rescore",
+            "range_search",
+            "maxsim",
+            "embedding_bag",
+        ]
+    ),
     missing=_missing,
     describe=_describe,
 )

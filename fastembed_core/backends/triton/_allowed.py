@@ -28,13 +28,13 @@ def allowed(mask, stride, queries, rows, inside, PACKED: tl.constexpr):
 class Allowed:
     """A mask and excludes on one device."""
 
-    def __init__(self, mask: Mask | None, exclude: np.ndarray | None, device: torch.device) -> None:
+    def __init__(self, mask: Mask | None, exclude: Any, device: torch.device) -> None:
         self.packed = mask is not None and mask.packed
         self.mask: torch.Tensor | None = None
         if mask is not None:
             data = to_device(mask.data, str(device)) if isinstance(mask.data, np.ndarray) else mask.data
             self.mask = data.contiguous().view(torch.uint8)
-        self.exclude = None if exclude is None or exclude.size == 0 else to_device(exclude, str(device))
+        self.exclude = None if exclude is None or exclude.shape[1] == 0 else to_device(exclude, str(device))
 
     @property
     def excluded(self) -> int:

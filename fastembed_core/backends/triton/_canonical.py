@@ -35,21 +35,26 @@ def canonical(
     q, q_stride, q_scale, q_ranges, q_rows, q_valid,
     x, x_stride, x_scale, x_ranges, x_rows, x_valid,
     dim, METRIC: tl.constexpr, Q_KIND: tl.constexpr, X_KIND: tl.constexpr, Q_FLIP: tl.constexpr, X_FLIP: tl.constexpr,
-    M: tl.constexpr, N: tl.constexpr,
+    M: tl.constexpr, N: tl.constexpr, PAIRED: tl.constexpr = False,
 ):  # fmt: skip
-    """(M, N) float64 scores of M query rows with N corpus rows (int64 both), before their one rounding."""
+    """(M, N) float64 scores of M query rows with N corpus rows (int64 both), before their one rounding.
+
+    PAIRED: (M, 1), of each query row with the corpus row in its place.
+    """
     euclidean: tl.constexpr = METRIC == "l2" or METRIC == "sqeuclidean"
     lane = tl.arange(0, 8)[None, :]
     q_at, x_at = (q_rows * q_stride)[:, None], (x_rows * x_stride)[:, None]
-    sq, sx = scales(q_scale, q_rows, q_valid)[:, None], scales(x_scale, x_rows, x_valid)[None, :]
+    sq, sx = scales(q_scale, q_rows, q_valid)[:, None], scales(x_scale, x_rows, x_valid)
+    sx = sx[:, None] if PAIRED else sx[None, :]
     dot = tl.zeros((M, N, 8), tl.float64)
     qq = tl.zeros((M, 1, 8), tl.float64)
-    xx = tl.zeros((1, N, 8), tl.float64)
+    xx = tl.zeros((M if PAIRED else 1, N, 8), tl.float64)
     for first in range(0, dim, 8):
         columns = first + lane
         inside = columns < dim
         a = elements(q, q_ranges, q_at, columns, q_valid[:, None] & inside, dim, Q_KIND, Q_FLIP).to(tl.float64)[:, None, :]
-        b = elements(x, x_ranges, x_at, columns, x_valid[:, None] & inside, dim, X_KIND, X_FLIP).to(tl.float64)[None, :, :]
+        b = elements(x, x_ranges, x_at, columns, x_valid[:, None] & inside, dim, X_KIND, X_FLIP).to(tl.float64)
+        b = b[:, None, :] if PAIRED else b[None, :, :]
         if euclidean:
             difference = sq[:, :, None] * a - sx[:, :, None] * b
             dot += difference * difference
@@ -58,7 +63,7 @@ def canonical(
             if METRIC != "ip":
                 qq += a * a
                 xx += b * b
-    return from_dot(_tree(dot, M, N), _tree(qq, M, 1), _tree(xx, 1, N), sq * sx, METRIC)
+    return from_dot(_tree(dot, M, N), _tree(qq, M, 1), _tree(xx, M if PAIRED else 1, N), sq * sx, METRIC)
 
 
 @triton.jit
@@ -99,6 +104,17 @@ def key_of(value, SIMILARITY: tl.constexpr, INTEGER: tl.constexpr):
             key = ~key
         key = tl.where(score == score, key, NAN)
     return key
+
+
+@triton.jit
+def rounded(value, INTEGER: tl.constexpr):
+    """The 32 bits of a float64 score, rounded once: of int32, or of float32 with +0 for -0 and one pattern for NaN."""
+    if INTEGER:
+        bits = value.to(tl.int32)
+    else:
+        score = value.to(tl.float32) + 0.0
+        bits = tl.where(score == score, score.to(tl.int32, bitcast=True), 0x7FC00000)
+    return bits
 
 
 @triton.jit

@@ -11,6 +11,7 @@ import triton.language as tl
 
 from ...arrays import Rows
 from ...ops.scores import Score
+from ...scan_codes import ScanCodes
 from ._launch import beside
 
 STORAGE = {"bits": torch.uint8, "bf16": torch.int16}  # how kernels see kinds that they take apart bit by bit
@@ -37,6 +38,23 @@ class Side(NamedTuple):
     def arguments(self) -> tuple[Any, ...]:
         """What a kernel takes for this operand: data, its stride, scale, ranges."""
         return self.data, self.data.stride(0), self.scale, self.ranges
+
+
+class Beside(NamedTuple):
+    """What `scan_codes` says of the rows that codes stand beside, each (n,) float32."""
+
+    error: torch.Tensor  # at least the length of what a row's code leaves out, NaN where it has none
+    length: torch.Tensor  # at least that of the code
+    bias: torch.Tensor | None  # minus half the squared distance from the center, for distances
+
+
+def codes_of(scan: ScanCodes, device: torch.device) -> tuple[Side, torch.Tensor, Beside]:
+    """int8 codes beside rows as an operand, their center, and what bounds them."""
+    parts = {name: beside(array, device) for name, array in scan.arrays.items()}
+    data, error, length = parts["codes"], parts["error"], parts["norm"]
+    center = beside(scan.center, device)
+    assert data is not None and error is not None and length is not None and center is not None
+    return Side(data, parts["scale"], None, "i8", 0, int(data.shape[1])), center, Beside(error, length, parts.get("bias"))
 
 
 def side_of(rows: Rows, score: Score, device: torch.device) -> Side:

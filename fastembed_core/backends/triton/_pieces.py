@@ -2,6 +2,9 @@
 
 Pieces are counted in valid rows, and a piece is summed in one fixed tree, so that a result depends on nothing but its set's valid
 rows. Sets are sequences of token states, where `places` lists the valid ones, or bags, where it lists rows of a table.
+
+Where sets lie one after the other, the pieces of set b stand from place offsets[b] // 64 + b on: that leaves room for all of them
+whatever the offsets are, and nobody has to read those on the host.
 """
 
 from __future__ import annotations
@@ -39,23 +42,52 @@ def _largest(x, C: tl.constexpr):
     return tl.where(tl.max((x != x).to(tl.int32), axis=0) > 0, float("nan"), top)
 
 
-@triton.jit(do_not_specialize=["length", "pieces"])
+@triton.jit
+def _run(offsets, b, total):
+    """(start, rows) of set b, inside the `total` places there are whatever the offsets say."""
+    start = tl.minimum(tl.maximum(tl.load(offsets + b), 0), total)
+    stop = tl.minimum(tl.maximum(tl.load(offsets + b + 1), start), total)
+    return start, (stop - start).to(tl.int32)
+
+
+@triton.jit
+def _set_of(offsets, slot, n, total, steps):
+    """The last set whose pieces begin at `slot` or before, by halving the n there are `steps` times."""
+    low, high = slot * 0, slot * 0 + n
+    for _ in range(steps):
+        middle = (low + high) // 2
+        start, _rows = _run(offsets, middle, total)
+        before = start // PIECE + middle <= slot
+        low = tl.where(before, middle, low)
+        high = tl.where(before, high, middle)
+    return low
+
+
+@triton.jit(do_not_specialize=["length", "pieces", "n", "steps", "rows"])
 def _piece_kernel(
     data, stride_b, stride_t, row_scale, ranges, weights, weight_stride, offsets, places, counts, query, part, side,
-    length, pieces, dim, width, heads, scale,
+    length, pieces, n, steps, rows, dim, width, heads, scale,
     KIND: tl.constexpr, FLIP: tl.constexpr, MODE: tl.constexpr, GATHER: tl.constexpr, SLICED: tl.constexpr, C: tl.constexpr,
 ):  # fmt: skip
-    """part[b, p, h * width :] is the sum of piece p, side[b, p, h] the sum of its weights, or for attention the two of a softmax."""
+    """part[slot, h * width :] is the sum of one piece, side[slot, h] the sum of its weights, or for attention the two of a softmax."""
+    whole: tl.constexpr = MODE == "cls" or MODE == "lasttoken"
     head = tl.program_id(0) % heads
-    p = tl.program_id(0) // heads % pieces
-    b = (tl.program_id(0) // heads // pieces).to(tl.int64)
-    start = b * length  # in places
-    at = b * stride_b
-    weights_at = b * weight_stride
-    count = length
-    if offsets is not None:
-        start = tl.load(offsets + b)
-        count = (tl.load(offsets + b + 1) - start).to(tl.int32)
+    slot = (tl.program_id(0) // heads).to(tl.int64)
+    if offsets is None:
+        b = slot // pieces
+        p = (slot % pieces).to(tl.int32)
+        start = b * length  # in places
+        at = b * stride_b
+        weights_at = b * weight_stride
+        count = length
+    else:
+        b = slot
+        if not whole:
+            b = _set_of(offsets, slot, n, length, steps)
+        start, count = _run(offsets, b, length)
+        p = 0
+        if not whole:
+            p = tl.maximum(slot - start // PIECE - b, 0).to(tl.int32)
         at = start * stride_t
         weights_at = start
     origin = 0
@@ -84,9 +116,14 @@ def _piece_kernel(
         if places is not None:
             place = tl.load(places + (start + rank), mask=alive, other=0)
         row = place.to(tl.int64) * stride_t + (0 if GATHER else at)
-        x = elements(data, ranges, row[:, None], column + offset, alive[:, None] & inside, dim, KIND, FLIP)
+        known = alive
+        if GATHER:
+            known = alive & (place >= 0) & (place < rows)
+        x = elements(data, ranges, row[:, None], column + offset, known[:, None] & inside, dim, KIND, FLIP)
         if row_scale is not None:
-            x = x * tl.load(row_scale + place, mask=alive, other=0.0)[:, None]
+            x = x * tl.load(row_scale + place, mask=known, other=0.0)[:, None]
+        if GATHER:  # the id of no row: nobody has looked at those that lie on a device
+            x = tl.where((alive & ~known)[:, None], float("nan"), x)
         if MODE == "max":
             total = _larger(total, tl.where(alive[:, None], x, float("-inf")))
         elif MODE == "attention":
@@ -108,7 +145,7 @@ def _piece_kernel(
                 x = tl.where(alive[:, None], w[:, None] * x, 0.0)
             total += x
             divisor += w
-    at_part = (b * pieces + p) * heads + head
+    at_part = slot * heads + head
     total = _largest(total, C) if MODE == "max" else _summed(total, C)
     tl.store(part + at_part * width + tl.arange(0, C), total, mask=tl.arange(0, C) < width)
     tl.store(side + at_part * 2 + tl.arange(0, 1), _summed(tl.reshape(divisor, (STEP, 1)), 1))
@@ -122,11 +159,15 @@ def _finish_kernel(
 ):  # fmt: skip
     """Row b of the output from its pieces, in order. No rows at all are zeros."""
     b = tl.program_id(0).to(tl.int64)
+    base = b * pieces
     count = length
+    if offsets is not None:
+        start, count = _run(offsets, b, length)
+        base = b
+        if MODE != "cls" and MODE != "lasttoken":
+            base = start // PIECE + b
     if counts is not None:
         count = tl.load(counts + b)
-    elif offsets is not None:
-        count = (tl.load(offsets + b + 1) - tl.load(offsets + b)).to(tl.int32)
     column = tl.arange(0, C)[None, :]
     inside = column < dim
     head = tl.minimum(column // width, heads - 1)
@@ -137,7 +178,7 @@ def _finish_kernel(
     top = tl.full((1, C), float("-inf"), tl.float32)
     divisor = tl.zeros((1, C), tl.float32)
     for p in range(some):
-        at = b * pieces + p
+        at = base + p
         x = tl.load(part + at * heads * width + column, mask=inside, other=0.0)
         if MODE == "max":
             total = _larger(total, x)
@@ -169,17 +210,19 @@ def reduce_pieces(
     offsets: torch.Tensor | None = None, places: torch.Tensor | None = None, counts: torch.Tensor | None = None, gather: bool = False,
     query: torch.Tensor | None = None, scale: float = 1.0,
 ) -> None:  # fmt: skip
-    """Fill `made` with n rows. x holds (n, length, D) states, or rows that lie one after the other from `offsets` on, or a table."""
+    """Fill `made` with n rows. x holds (n, length, D) states, or `length` rows that lie one after the other, set b from offsets[b] on, or a
+    table of which `places` names `length` rows."""
     dim, device = x.data.shape[-1] if x.data.ndim == 3 else x.dim, x.data.device
     pieces = 1 if mode in ("cls", "lasttoken") else max(1, blocks(length, PIECE.value))
+    slots = n * pieces if offsets is None or pieces == 1 else length // PIECE.value + n
     heads, width = (1, min(dim, made.dim)) if query is None else query.shape  # without heads, no other column is read
     c, all_columns = columns_of(width), columns_of(max(heads * width, made.dim))
-    part = torch.empty((n, pieces, heads * width), dtype=torch.float32, device=device)
-    side = torch.empty((n, pieces, heads, 2), dtype=torch.float32, device=device)
+    part = torch.empty((slots, heads * width), dtype=torch.float32, device=device)
+    side = torch.empty((slots, heads, 2), dtype=torch.float32, device=device)
     strides = x.data.stride()[:2] if x.data.ndim == 3 else (0, x.data.stride(0))
     launch(
-        _piece_kernel, n * pieces * heads, x.data, *strides, x.scale, x.ranges, weights, 0 if weights is None else weights.stride(0),
-        offsets, places, counts, query, part, side, length, pieces, dim, width, heads, scale,
+        _piece_kernel, slots * heads, x.data, *strides, x.scale, x.ranges, weights, 0 if weights is None else weights.stride(0),
+        offsets, places, counts, query, part, side, length, pieces, n, n.bit_length(), x.n, dim, width, heads, scale,
         KIND=x.kind, FLIP=x.flip, MODE=mode, GATHER=gather, SLICED=heads * width == dim and heads > 1, C=c, warps=warps_of(STEP.value * c),
     )  # fmt: skip
     launch(

@@ -13,6 +13,8 @@ l2, sqeuclidean     q.x - |x|^2 / 2         |q|^2 - 2 merit, or its square root
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import triton
 import triton.language as tl
@@ -22,13 +24,13 @@ from . import interpreted
 from ._allowed import Allowed, allowed
 from ._canonical import EMPTY, NAN, from_dot, key_of, ordered
 from ._launch import blocks, launch
-from ._operand import Side
-from ._queries import PLANES, Queries
+from ._operand import Beside, Side
+from ._queries import PLANES, Queries, prepared
+from ._tiles import SOME, Tile, tile_of
 
 LOW, HIGH = tl.constexpr(2.0**-100), tl.constexpr(2.0**100)  # squared norms inside: no product of theirs nears float32's ends
 UNBOUNDED = tl.constexpr(-(2**31))  # the key of a group that must be looked at
 DEEPEST = 1 << 14  # elements of a row up to which float32 norms are a thousandth off at most
-ROWS = 128
 STEPS = {"int8": 128, "fp16": 64, "bf16": 64, "tf32": 32}
 
 
@@ -95,24 +97,31 @@ def _squares_kernel(
             total += more
             top = tl.maximum(top, largest)
     if TYPE != "int8":
-        total = tl.where((total == 0) & (top > 0), float("nan"), total)
+        total = tl.where((total == 0) & (top > 0), float("inf"), total)
     tl.store(squares + rows, total, mask=rows < n)
 
 
 @triton.jit(do_not_specialize=["count", "n", "groups"])
 def _scan_kernel(
-    x, x_stride, x_scale, planes, bound, q_factor, q_square, squares, mask, mask_stride, keys,
+    x, x_stride, x_scale, center, error, length, bias, planes, bound, q_factor, q_square, reach, squares, mask, mask_stride, flags, keys,
     count, n, groups, dim, width, padded,
     METRIC: tl.constexpr, SIMILARITY: tl.constexpr, EXACT: tl.constexpr, PACKED: tl.constexpr, KIND: tl.constexpr, FLIP: tl.constexpr,
     PLANES: tl.constexpr, TYPE: tl.constexpr, SWAP: tl.constexpr, BQ: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, G: tl.constexpr,
 ):  # fmt: skip
-    """keys[i, g]: the best key of query i among rows g * G to (g + 1) * G. SWAP has the rows as the product's first operand."""
+    """keys[i, g]: the best key of query i among rows g * G to (g + 1) * G. SWAP has the rows as the product's first operand.
+
+    x are rows, less the center where there is one, or (error, length, bias) codes beside rows.
+    """
     tiles = tl.cdiv(count, BQ)
     i = (tl.program_id(0) % tiles * BQ + tl.arange(0, BQ)).to(tl.int64)
     tile = (tl.program_id(0) // tiles).to(tl.int64)
     rows = tile * BN + tl.arange(0, BN)
     wanted, inside = i < count, rows < n
-    own: tl.constexpr = squares is None and KIND != "signs"
+    if flags is not None:
+        wanted = wanted & (tl.load(flags + i, mask=wanted, other=0) != 0)
+        if tl.max(wanted.to(tl.int32), axis=0) == 0:
+            return
+    own: tl.constexpr = squares is None and KIND != "signs" and error is None
     number: tl.constexpr = tl.int32 if TYPE == "int8" else tl.float32
     acc = tl.zeros((BN, BQ) if SWAP else (BQ, BN), number)
     total = tl.zeros((BN,), number)
@@ -125,6 +134,8 @@ def _scan_kernel(
         for p in tl.static_range(PLANES):
             a = tl.load(q_at + (p * count).to(tl.int64) * padded + column[None, :], mask=wanted[:, None], other=0)
             b = _plane(raw, p, KIND, FLIP, TYPE)
+            if center is not None:
+                b -= tl.load(center + column, mask=column < dim, other=0.0)[None, :]
             if SWAP:
                 acc = tl.dot(b, tl.trans(a), acc, input_precision="tf32", out_dtype=number)
             else:
@@ -136,10 +147,10 @@ def _scan_kernel(
     dot = tl.trans(acc) if SWAP else acc
     if own:
         if TYPE != "int8":
-            total = tl.where((total == 0) & (top > 0), float("nan"), total)
+            total = tl.where((total == 0) & (top > 0), float("inf"), total)
     elif KIND == "signs":
         total += dim
-    else:
+    elif error is None:
         total = tl.load(squares + rows, mask=inside, other=0)
     if EXACT:
         qq = tl.load(q_square + i, mask=wanted, other=0)[:, None]
@@ -149,10 +160,22 @@ def _scan_kernel(
             key = ~dot
         else:
             key = qq.to(tl.int32) + total[None, :] - 2 * dot
+    elif error is not None:
+        slack_q = tl.load(bound + i, mask=wanted, other=0)[:, None]
+        reach_q = tl.load(reach + i, mask=wanted, other=0)[:, None]
+        s = tl.load(x_scale + rows, mask=inside, other=0)[None, :]
+        y = tl.load(length + rows, mask=inside, other=0)[None, :]
+        r = tl.load(error + rows, mask=inside, other=0)[None, :]
+        merit = dot * s + slack_q * y + reach_q * r
+        if bias is not None:
+            less = tl.load(bias + rows, mask=inside, other=0) * (1.0 - 2.0**-19)
+            merit = merit + tl.load(q_factor + i, mask=wanted, other=0)[:, None] * less[None, :]
+        key = tl.where(merit != merit, UNBOUNDED, ~ordered(merit))
     else:
         dot, total = dot.to(tl.float32), total.to(tl.float32)
-        error = tl.load(bound + i, mask=wanted, other=0)[:, None]
+        slack_q = tl.load(bound + i, mask=wanted, other=0)[:, None]
         zero = total == 0
+        nothing = total != total  # a row that holds a NaN: so is its score, with any query
         odd = ~(((total >= LOW) & (total <= HIGH)) | zero)
         norm = tl.sqrt_rn(total)
         if METRIC == "cosine":
@@ -160,21 +183,25 @@ def _scan_kernel(
                 dot * tl.div_rn(tl.full(norm.shape, 1.0, tl.float32), tl.where(zero, 1.0, norm))[None, :]
             )  # and its error, which all rows share
             if x_scale is not None:
-                odd = odd | ~(tl.abs(tl.load(x_scale + rows, mask=inside, other=0.0)) < float("inf"))
+                s = tl.load(x_scale + rows, mask=inside, other=0.0)
+                odd = odd | ~(tl.abs(s) < float("inf"))
+                nothing = nothing | (s != s)
         else:
             if x_scale is not None:
                 s = tl.load(x_scale + rows, mask=inside, other=0.0)
+                nothing = nothing | (s != s)
                 total = total * s * s
                 odd = odd | ~(((total >= LOW) & (total <= HIGH)) | zero | (s == 0))
                 norm = norm * tl.abs(s)
-                merit = dot * s[None, :] + error * norm[None, :]
+                merit = dot * s[None, :] + slack_q * norm[None, :]
             else:
-                merit = dot + error * norm[None, :]
+                merit = dot + slack_q * norm[None, :]
             if METRIC != "ip":
                 half = 0.5 * tl.load(q_factor + i, mask=wanted, other=0)[:, None]
                 slack = 1.0 - (dim * 4.8e-7 + 8e-6)
                 merit = merit - half * (total * slack)[None, :]
         key = tl.where(odd[None, :] | (merit != merit), UNBOUNDED, ~ordered(merit))
+        key = tl.where(nothing[None, :], NAN, key)
     may = allowed(mask, mask_stride, i, rows, wanted[:, None] & inside[None, :], PACKED)
     best = tl.min(tl.reshape(tl.where(may, key, EMPTY), (BQ, BN // G, G)), axis=2)
     group = tile * (BN // G) + tl.arange(0, BN // G)
@@ -187,7 +214,7 @@ def step_of(x: Side, kind: str) -> int:
 
 
 def squares_of(x: Side, kind: str) -> torch.Tensor:
-    """(n,) sums of squares as a scan takes them: int32 exactly, or float32, NaN for what is not zero and yet comes out so."""
+    """(n,) sums of squares as a scan takes them: int32 exactly, or float32, inf for what is not zero and yet comes out so."""
     squares = torch.empty(x.n, dtype=torch.int32 if kind == "int8" else torch.float32, device=x.data.device)
     launch(
         _squares_kernel, blocks(x.n, 64), *x.arguments[:2], squares, x.n, x.dim, x.data.shape[1],
@@ -196,64 +223,38 @@ def squares_of(x: Side, kind: str) -> torch.Tensor:
     return squares
 
 
+class Scan(NamedTuple):
+    """What a scan reads, and what it multiplies in."""
+
+    x: Side
+    kind: str
+    center: torch.Tensor | None = None  # (D,) float32 that is taken off the rows, or was before they were coded
+    beside: Beside | None = None  # x are codes beside rows
+
+    def tile(self, t: int) -> Tile:
+        return tile_of(self.kind, PLANES.get(self.x.kind, 1), t)
+
+
 def scan_keys(
-    queries: Queries, x: Side, first: int, keys: torch.Tensor, group: int, score: Score, may: Allowed, kind: str,
-    squares: torch.Tensor | None,
-) -> None:  # fmt: skip
-    """Fill keys (t, groups). Rows' squared norms are made on the way where none are given: for a single tile of queries."""
+    scan: Scan, q: Side, first: int, keys: torch.Tensor, group: int, score: Score, may: Allowed,
+    squares: torch.Tensor | None = None, flags: torch.Tensor | None = None,
+) -> Queries:  # fmt: skip
+    """Fill keys (t, groups) for queries first to first + t, those flagged where flags is given; the queries as they were multiplied.
+
+    Rows' squared norms are made on the way where none are given: for a single tile of queries.
+    """
+    x, kind, center, beside = scan
+    data = x.data.view(torch.bfloat16) if kind == "bf16" else x.data  # as bits they would pass through registers to be multiplied
     t = keys.shape[0]
-    swap = t <= 64
-    tile = max(16, triton.next_power_of_2(t)) if swap else 128
+    tile = scan.tile(t)
+    swap = t <= SOME
+    queries = prepared(q, x, first, t, kind, tile.step, center, score.metric in ("l2", "sqeuclidean"))
     launch(
-        _scan_kernel, blocks(t, tile) * blocks(x.n, ROWS), *x.arguments[:3], *queries, squares, *may.arguments(first), keys,
+        _scan_kernel, blocks(t, tile.queries) * blocks(x.n, tile.rows), data, *x.arguments[1:3], None if beside else center,
+        *(beside or (None, None, None)), *queries[:5], squares, *may.arguments(first), flags, keys,
         t, x.n, keys.shape[1], x.dim, x.data.shape[1], queries.planes.shape[2],
         METRIC=score.metric, SIMILARITY=score.similarity, EXACT=is_exact(score), PACKED=may.packed, KIND=x.kind, FLIP=x.flip,
-        PLANES=PLANES.get(x.kind, 1), TYPE=kind, SWAP=swap, BQ=tile, BN=ROWS, BK=step_of(x, kind), G=group,
-        warps=4 if swap and x.kind not in PLANES else 8, stages=3,
+        PLANES=PLANES.get(x.kind, 1), TYPE=kind, SWAP=swap, BQ=tile.queries, BN=tile.rows, BK=tile.step, G=group,
+        warps=tile.warps, stages=tile.stages,
     )  # fmt: skip
-
-
-@triton.jit(do_not_specialize=["count", "groups"])
-def _certify_kernel(keys, worst, bound, factor, square, flags, count, groups, METRIC: tl.constexpr, BLOCK: tl.constexpr):
-    """flags[i, g] is 0 where no row of a group of that key can score as well as worst[i], rounded to float32 as it will be."""
-    place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    inside = place < count
-    i = place // groups
-    left_out, last = tl.load(keys + place, mask=inside, other=0), tl.load(worst + i, mask=inside, other=0)
-    squared = tl.load(square + i, mask=inside, other=0)
-    norm = tl.sqrt(squared)
-    unit = 1.0 / tl.load(factor + i, mask=inside, other=1).to(tl.float64)
-    similar: tl.constexpr = METRIC == "ip" or METRIC == "cosine"
-    merit = _float_of(~left_out).to(tl.float64) * unit
-    score = _float_of(~last if similar else last).to(tl.float64)
-    huge = tl.full(score.shape, 3.4028234e38, tl.float64)
-    score = tl.minimum(tl.maximum(score, -huge), huge)
-    tiny = tl.full(score.shape, 2.0**-148, tl.float64)
-    slack = tl.abs(score) * 2.0**-22 + tiny
-    if METRIC == "ip":
-        floor = score - slack
-    elif METRIC == "cosine":
-        floor = (score - slack) * norm
-        merit += tl.load(bound + i, mask=inside, other=0).to(tl.float64) * unit
-    else:
-        far = score + slack
-        if METRIC == "l2":
-            far = far * far
-        floor = (squared * (1 - 2.0**-40) - far) * 0.5
-    bounded = (squared >= LOW) & (squared <= HIGH) & (last < NAN)
-    certain = (left_out == EMPTY) | (bounded & (merit < floor))
-    tl.store(flags + place, 1 - certain.to(tl.int32), mask=inside)
-
-
-@triton.jit
-def _float_of(bits):
-    """The inverse of `ordered`."""
-    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).to(tl.float32, bitcast=True)
-
-
-def flags_of(keys: torch.Tensor, worst: torch.Tensor, queries: Queries, score: Score) -> torch.Tensor:
-    """(t, groups) int32 from the groups' keys: 1 where bounds do not prove that all rows score worse than worst (t,), itself a key."""
-    flags = torch.empty(keys.shape, dtype=torch.int32, device=keys.device)
-    count, groups = keys.numel(), keys.shape[1]
-    launch(_certify_kernel, blocks(count, 128), keys, worst, *queries[1:], flags, count, groups, METRIC=score.metric, BLOCK=128)
-    return flags
+    return queries

@@ -18,9 +18,9 @@ def _list_kernel(mask, stride, offsets, places, counts, length):
     at = b * stride
     start = b * length
     if offsets is not None:
-        start = tl.load(offsets + b)
+        start = tl.minimum(tl.maximum(tl.load(offsets + b), 0), length)
         at = start
-        length = (tl.load(offsets + b + 1) - start).to(tl.int32)
+        length = (tl.minimum(tl.maximum(tl.load(offsets + b + 1), start), length) - start).to(tl.int32)
     found = 0
     for first in range(0, length, BLOCK):
         position = first + tl.arange(0, BLOCK)

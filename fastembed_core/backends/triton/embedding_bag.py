@@ -22,7 +22,7 @@ def embedding_bag(
     with on(device):
         made = output(bags.n, table.dim, how.precision, beside(how.ranges, device), device)
         reduce_pieces(
-            side_of(table, VALUES, device), made, bags.n, int(np.diff(bags.offsets).max(initial=0)), how.mode,
+            side_of(table, VALUES, device), made, bags.n, len(bags.ids), how.mode,
             EPS if how.normalize else None, weights=beside(bags.weights, device), offsets=beside(bags.offsets, device),
             places=beside(bags.ids, device), gather=True,
         )  # fmt: skip

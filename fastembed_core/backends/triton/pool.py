@@ -24,7 +24,7 @@ def pool(x: Tokens, how: Recipe, out: np.ndarray | None, scale: np.ndarray | Non
             states = states._replace(data=states.data.contiguous())
         mask, offsets = beside(x.mask, device), beside(x.offsets, device)
         places, counts = (None, None) if mask is None else listed(mask, offsets)
-        length = states.data.shape[1] if x.offsets is None else int(np.diff(x.offsets).max(initial=0))
+        length = states.data.shape[0 if x.data.ndim == 2 else 1]
         made = output(x.n, how.dim, how.precision, beside(how.ranges, device), device)
         reduce_pieces(
             states, made, x.n, length, how.mode, EPS if how.normalize else None, weights=beside(x.weights, device), offsets=offsets,

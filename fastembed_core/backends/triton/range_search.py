@@ -1,4 +1,5 @@
-"""Groups that may hold a row that reaches the threshold, and those rows' canonical scores: waits for the device once a tile."""
+"""Groups that may hold a row that reaches the threshold, and those rows' canonical scores: waits for the device twice a tile, for how
+many there are of either."""
 
 from __future__ import annotations
 
@@ -9,11 +10,11 @@ from ...arrays import Mask, Rows, to_device
 from ...ops.scores import Score
 from ._allowed import Allowed
 from ._canonical import EMPTY, scores_of
-from ._groups import Groups, group_of, members
+from ._certify import flags_of
+from ._groups import Groups, group_of, members, scans_of
 from ._launch import device_of, on
 from ._operand import side_of
 from ._pairs import keys_of
-from ._scan import flags_of
 
 WORKSPACE = 1 << 26  # bytes of group keys, and of candidates
 EXPECTED = 64  # rows of each query, for the size of groups
@@ -28,22 +29,23 @@ def range_search(q: Rows, x: Rows, limits: np.ndarray, score: Score, mask: Mask 
         if q.n and x.n:
             may = Allowed(mask, exclude, device)
             left, right = side_of(q, score, device), side_of(x, score, device)
-            groups = Groups(left, right, group_of(x.n, EXPECTED, x.dim), score, may)
+            groups = Groups(left, right, group_of(x.n, EXPECTED, x.dim), score, may, scans_of(left, right, score, x.scan)[:1])
             bounds = to_device(limits, str(device))
             tile = max(1, WORKSPACE // (8 * groups.count))
             for lo in range(0, q.n, tile):
                 parts += _found(groups, lo, bounds[lo : lo + tile])
         who, rows, keys = (torch.cat(part) for part in zip(*parts, strict=True))
         order = ((who << 32) + keys).argsort(stable=True)  # rows come in order
-        indptr = torch.zeros(q.n + 1, dtype=torch.int64, device=device)
-        indptr[1:] = torch.bincount(who, minlength=q.n).cumsum(0)
+        indptr = torch.searchsorted(who[order], torch.arange(q.n + 1, device=device))
         return indptr, scores_of(keys[order], score), rows[order]
 
 
 def _found(groups: Groups, first: int, limits: torch.Tensor) -> list[Found]:
     """What queries from `first` on return."""
     keys = torch.empty((len(limits), groups.count), dtype=torch.int32, device=limits.device)
-    queries = groups.keys(first, keys)
+    queries = groups.scan(0, first, keys) if groups.scans else None
+    if not groups.scans:
+        groups.exact(first, keys)
     if queries is None:
         flags = _reaches(keys, limits[:, None], groups.score)
     else:
@@ -55,8 +57,8 @@ def _found(groups: Groups, first: int, limits: torch.Tensor) -> list[Found]:
         ids = torch.empty((len(some), groups.group), dtype=torch.int64, device=limits.device)
         members(at.int()[:, None], ids, first, groups.x.n, groups.group, groups.may, who=some)
         exact = keys_of(groups.q, groups.x, ids, first, groups.score, who=some)
-        kept = _reaches(exact, limits[some][:, None], groups.score)
-        found.append((first + some[:, None].expand_as(ids)[kept], ids[kept], exact[kept]))
+        kept = _reaches(exact, limits[some][:, None], groups.score).flatten().nonzero()[:, 0]
+        found.append((first + some[kept // groups.group], ids.flatten()[kept], exact.flatten()[kept]))
     return found
 
 

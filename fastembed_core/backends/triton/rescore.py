@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 import torch
 
 from ...arrays import Rows, to_device
@@ -15,15 +16,16 @@ from ._pairs import keys_of
 CANDIDATES = 1 << 22  # ranked at a time
 
 
-def rescore(q: Rows, x: Rows, ids: np.ndarray, k: int, score: Score) -> tuple[torch.Tensor, torch.Tensor]:
+def rescore(q: Rows, x: Rows, ids: Any, k: int, score: Score) -> tuple[torch.Tensor, torch.Tensor]:
     device = device_of(q, x)
     keys = torch.empty((q.n, k), dtype=torch.int32, device=device)
     rows = torch.empty((q.n, k), dtype=torch.int64, device=device)
     with on(device):
         queries, corpus = side_of(q, score, device), side_of(x, score, device)
+        ids = to_device(ids, str(device))
         tile = max(1, CANDIDATES // max(1, ids.shape[1]))
         for lo in range(0, q.n if k else 0, tile):
-            some = to_device(np.sort(ids[lo : lo + tile], axis=1), str(device))
+            some = ids[lo : lo + tile].sort(1).values
             found, place = best(keys_of(queries, corpus, some, lo, score), k)
             keys[lo : lo + tile], rows[lo : lo + tile] = found, some.gather(1, place)
         return scores_of(keys, score), rows

@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 import torch
 
+from ...arrays import unread
+from ...dispatch import get_backend
+
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def plain(x: Any) -> bool:
-    """Whether a tensor is one our kernels read where it lies: dense floats in host memory, with no gradient to keep."""
+    """Whether a tensor is one our kernels read where it lies: dense floats with no gradient to keep, in host memory or on a GPU."""
     return (
         x.layout == torch.strided
-        and x.device.type == "cpu"
         and x.dtype in FLOATS
         and not (x.requires_grad and torch.is_grad_enabled())
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
+        and _kernels_for(x.device.type)
     )
 
 
+@functools.cache
+def _kernels_for(device: str) -> bool:
+    return device == "cpu" or (device == "cuda" and get_backend("triton").missing() is None)
+
+
 def view(x: Any) -> Any:
-    """A plain tensor as numpy over the same memory, which calls of a few microseconds take faster; bfloat16 stays a tensor."""
-    return x if x.dtype == torch.bfloat16 else x.detach().numpy()
+    """A plain tensor as numpy over the same memory, which calls of a few microseconds take faster; bfloat16 and a GPU's stay tensors."""
+    return x if x.dtype == torch.bfloat16 or unread(x) else x.detach().numpy()
+
+
+def host(x: Any) -> np.ndarray:
+    """A result as numpy, from wherever it is."""
+    return x.cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
+
+
+def together(*operands: Any) -> bool:
+    """Whether all are matrices of as many columns, in one memory."""
+    if any(x is None for x in operands):
+        return False
+    return len({(str(getattr(x, "device", "cpu")), x.shape[1]) for x in operands}) == 1
 
 
 def matrix(x: Any) -> Any:

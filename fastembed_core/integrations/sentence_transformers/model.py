@@ -14,8 +14,9 @@ from sentence_transformers.util import SimilarityFunction
 
 import fastembed_core as fc
 
+from ...arrays import unread
 from . import late_interaction
-from ._embeddings import matrix, plain, view
+from ._embeddings import matrix, plain, together, view
 from .quantization import quantize_embeddings
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,8 @@ def accelerate(model: Any) -> Any:
     StaticEmbedding. In the model: `encode`'s int8, uint8, binary and ubinary, `similarity` and `similarity_pairwise`. Embeddings
     are the host's up to float rounding (codes: where that rounding does not cross an edge), but that padding is never read, so that
     NaN there does not show, and that a zero vector in float16 normalizes to zeros, not to NaN. Inputs a kernel does not take, and
-    every pass that trains, traces or compiles, run the host's code.
+    every pass that trains, traces or compiles, run the host's code. So do `similarity` and late interaction on a GPU, where all the
+    rest is ours: modules, codes, and the searches of this package.
 
     Only attributes of the instance change: `save` writes, and `restore` leaves, what was there before. A log line of level
     INFO says what was replaced, and which modules, being someone's own, were left.
@@ -107,7 +109,11 @@ def _layout(module: Any, features: dict[str, Any], modes: tuple[str, ...]) -> di
             return None  # the tokens left keep the weights of their old places
         mask = module._exclude_prompt_from_mask(mask, prompt)
     # Of a sequence without tokens the host's max is -inf and its cls the first padding.
-    return None if not SUMS.issuperset(modes) and not bool((mask != 0).any(dim=1).all()) else {"mask": mask.detach().numpy()}
+    return None if not SUMS.issuperset(modes) and not bool((mask != 0).any(dim=1).all()) else {"mask": _side(mask)}
+
+
+def _side(mask: Any) -> Any:
+    return mask.detach() if unread(mask) else mask.detach().numpy()
 
 
 def _normalize(module: Any, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
@@ -154,7 +160,8 @@ def _scores(model: Any, name: str, a: Any, b: Any, score: Callable[..., Any]) ->
     """Scores of two operands by our kernels, or by the host's `name` where it has a metric or takes operands we do not."""
     metric = METRICS.get(model.similarity_fn_name)
     left, right = (matrix(a), matrix(b)) if metric else (None, None)
-    if left is None or right is None or left.shape[1] != right.shape[1]:
+    # On a GPU the host's product in the embeddings' own type is faster than canonical scores.
+    if not together(left, right) or unread(left):
         return getattr(type(model), name)(model, a, b)
     result = torch.as_tensor(score(left, right, metric))
     return -result if metric == "l2" else result

@@ -10,6 +10,7 @@ from sentence_transformers.util import quantization as host
 
 import fastembed_core as fc
 
+from ._embeddings import host as on_host
 from ._embeddings import matrix
 from .retrieval import hits
 
@@ -20,8 +21,8 @@ FEW = 100  # rows below which the host warns of the ranges they give
 def quantize_embeddings(embeddings: Any, precision: str, ranges: Any = None, calibration_embeddings: Any = None) -> Any:
     """``sentence_transformers.util.quantize_embeddings``, bit for bit: numpy codes in int8, uint8, binary or ubinary.
 
-    Faster for float32, float16 and bfloat16 vectors in host memory; all else is the host's, so are its warnings about ranges of few
-    rows and its errors. One difference: NaN in int8 is -128 here, and there what the machine's conversion happens to give.
+    Faster for float32, float16 and bfloat16 vectors in host memory or on a GPU; all else is the host's, so are its warnings about ranges
+    of few rows and its errors. One difference: NaN in int8 is -128 here, and there what the machine's conversion happens to give.
     """
     x = None if getattr(embeddings, "ndim", 2) != 2 or _ragged(embeddings) or precision == "float32" else matrix(embeddings)
     if x is not None and precision in RANGED:
@@ -29,7 +30,7 @@ def quantize_embeddings(embeddings: Any, precision: str, ranges: Any = None, cal
         x = x if isinstance(ranges, np.ndarray) and ranges.shape == (2, x.shape[1]) else None
     if x is None or precision not in (*RANGED, "binary", "ubinary"):
         return host.quantize_embeddings(embeddings, precision, ranges, calibration_embeddings)
-    return np.asarray(fc.quantize(x, precision, ranges=ranges if precision in RANGED else None).data)
+    return on_host(fc.quantize(x, precision, ranges=ranges if precision in RANGED else None).data)
 
 
 def _ragged(embeddings: Any) -> bool:
@@ -44,7 +45,7 @@ def _ranges(x: Any, ranges: Any, calibration: Any) -> Any:
     source = x if calibration is None else matrix(calibration)
     if source is None or (len(x) < FEW and calibration is None):
         return None
-    return np.asarray(fc.calibrate(source))
+    return on_host(fc.calibrate(source))
 
 
 def semantic_search_faiss(

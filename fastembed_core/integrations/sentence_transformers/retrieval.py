@@ -15,7 +15,7 @@ from tqdm.autonotebook import tqdm
 
 import fastembed_core as fc
 
-from ._embeddings import matrix
+from ._embeddings import host, matrix, together
 
 # The host's score functions that rank as a metric of ours does, and the sign between the two.
 SCORES = {
@@ -43,18 +43,18 @@ def semantic_search(
 ) -> list[list[dict[str, int | float]]]:
     """``sentence_transformers.util.semantic_search``: for each query the `top_k` best rows, as {"corpus_id", "score"}, best first.
 
-    Exact under cos_sim, dot_score and euclidean_sim for float32, float16 and bfloat16 vectors in host memory; a numpy memory map
-    is searched where it lies. All else is the host's.
+    Exact under cos_sim, dot_score and euclidean_sim for float32, float16 and bfloat16 vectors in host memory or on one GPU; a numpy
+    memory map is searched where it lies. All else is the host's.
     """
     metric, sign = _metric(score_function)
     queries, corpus = (matrix(query_embeddings), matrix(corpus_embeddings)) if metric else (None, None)
-    if queries is None or corpus is None or queries.shape[1] != corpus.shape[1]:
+    if not together(queries, corpus):
         found: list[list[dict[str, int | float]]] = util.semantic_search(
             query_embeddings, corpus_embeddings, query_chunk_size, corpus_chunk_size, top_k, score_function
         )
         return found
     scores, rows = fc.topk(queries, corpus, top_k, metric=metric)
-    return hits(np.asarray(scores) * np.float32(sign), np.asarray(rows))
+    return hits(host(scores) * np.float32(sign), host(rows))
 
 
 def hits(scores: np.ndarray, rows: np.ndarray) -> list[list[dict[str, int | float]]]:
@@ -85,16 +85,16 @@ def paraphrase_mining_embeddings(
     metric, sign = _metric(score_function)
     x = matrix(embeddings) if metric else None
     if x is None:
-        host: list[list[float | int]] = util.paraphrase_mining_embeddings(
+        theirs: list[list[float | int]] = util.paraphrase_mining_embeddings(
             embeddings, query_chunk_size, corpus_chunk_size, max_pairs, top_k, score_function
         )
-        return host
+        return theirs
     n = len(x)
     best: tuple[np.ndarray, np.ndarray] = np.empty(0, np.float32), np.empty(0, np.int64)
     for start in range(0, n, query_chunk_size):
         block = x[start : start + query_chunk_size]
         own = np.arange(start, start + len(block))
-        scores, rows = (np.asarray(part) for part in fc.topk(block, x, top_k, metric=metric, exclude=own))
+        scores, rows = (host(part) for part in fc.topk(block, x, top_k, metric=metric, exclude=own))
         there = rows >= 0
         first = np.broadcast_to(own[:, None], rows.shape)[there]
         pairs = np.minimum(first, rows[there]) * n + np.maximum(first, rows[there])
@@ -118,13 +118,13 @@ def community_detection(
     comes first, each row's cosine with it at least `threshold`; larger groups take rows from smaller ones; largest first."""
     x = matrix(embeddings) if len(embeddings) else None
     if x is None or min_community_size < 1:
-        host: list[list[int]] = util.community_detection(embeddings, threshold, min_community_size, batch_size, show_progress_bar)
-        return host
+        theirs: list[list[int]] = util.community_detection(embeddings, threshold, min_community_size, batch_size, show_progress_bar)
+        return theirs
     if len(x) < min_community_size:
         return []
     communities: list[tuple[int, np.ndarray]] = []
     for start in tqdm(range(0, len(x), batch_size), desc="Finding clusters", disable=not show_progress_bar):
-        indptr, _, near = (np.asarray(part) for part in fc.range_search(x[start : start + batch_size], x, threshold, metric="cosine"))
+        indptr, _, near = (host(part) for part in fc.range_search(x[start : start + batch_size], x, threshold, metric="cosine"))
         near = near.astype(np.uint32)
         large = np.flatnonzero(np.diff(indptr) >= min_community_size)
         communities += [(start + int(i), near[indptr[i] : indptr[i + 1]]) for i in large]
