@@ -1,0 +1,146 @@
+// One launch from rows to results: each block keeps the k best of a slice of the corpus, and the last to end merges them all.
+//
+// A scorer has
+//   tile                           queries of a block
+//   shared()                       bytes of shared memory for them
+//   prepare(first, count, memory)  the whole block reads queries first to first + tile, those below count
+//   ranks(rows, out)               out[r][q] of kRows rows, the same in all eight threads of a team
+//   score(rank), unfilled()        as int32 bits
+#pragma once
+#include "reservoir.h"
+
+namespace fec_cuda {
+
+constexpr int kThreads = 256;
+constexpr int kLanes = 8;                  // threads that share a row: the lanes of a canonical score
+constexpr int kTeams = kThreads / kLanes;  // rows side by side
+constexpr int kRows = 4;                   // rows of a team at a time, for loads to be under way together
+constexpr int kStep = kTeams * kRows;
+constexpr int kRound = 4 * kStep;  // rows between two looks at the reservoir
+
+__device__ inline bool allowed(const Mask& may, int64_t query, int64_t row) {
+    if (may.mask) {
+        const unsigned char* mask = may.mask + query * may.stride;
+        if (may.packed ? !(mask[row / 8] >> (row % 8) & 1) : !mask[row]) return false;
+    }
+    return true;
+}
+
+__device__ inline bool excluded(const Mask& may, int64_t query, int64_t row) {
+    for (int e = 0; e < may.excluded; ++e)
+        if (may.exclude[query * may.excluded + e] == row) return true;
+    return false;
+}
+
+// Scores rows of one step, row(r, team) negative where there is none, and offers them.
+template <class Scorer, class Row>
+__device__ void offer_step(const Scorer& scorer, Reservoir (&best)[Scorer::tile], const Search& search, int64_t first, Row row) {
+    const int team = threadIdx.x / kLanes, lane = threadIdx.x % kLanes;
+    int64_t rows[kRows], mine = -1;
+    uint32_t ranks[kRows][Scorer::tile], rank[Scorer::tile] = {};
+    for (int r = 0; r < kRows; ++r) {
+        const int64_t at = row(r, team);
+        if (lane == r) mine = at;
+        rows[r] = at < 0 ? 0 : at;
+    }
+    scorer.ranks(rows, ranks);
+    for (int r = 0; r < kRows; ++r)
+        for (int q = 0; q < Scorer::tile; ++q)
+            if (lane == r) rank[q] = ranks[r][q];
+    if (mine < 0) return;
+    for (int q = 0; q < Scorer::tile; ++q) {
+        const Key key = key_of(rank[q], mine);
+        const int64_t query = first + q;
+        if (query < search.queries.n && best[q].wants(key) && allowed(search.may, query, mine) && !excluded(search.may, query, mine))
+            best[q].add(key);
+    }
+}
+
+// A query's results, from its reservoir.
+template <class Scorer>
+__device__ void write_results(const Scorer& scorer, Reservoir& best, const Search& search, int64_t query) {
+    const int held = best.finish();
+    for (int i = threadIdx.x; i < search.k; i += kThreads) {
+        search.scores[query * search.k + i] = i < held ? scorer.score(rank_of(best.keys[i])) : scorer.unfilled();
+        search.rows[query * search.k + i] = i < held ? static_cast<int64_t>(row_of(best.keys[i])) : -1;
+    }
+}
+
+// How a search is split, and what it needs.
+struct Plan {
+    int tile, tiles, splits, capacity;
+    int k;
+
+    Plan(const Search& search, int queries_of_block, int processors) : tile(queries_of_block), k(search.k) {
+        tiles = static_cast<int>((search.queries.n + tile - 1) / tile);
+        // Four blocks a multiprocessor; fewer for a large k, whose lists one block merges.
+        const int64_t wanted = 4 * static_cast<int64_t>(processors) / tiles, few = (1 << 17) / k;
+        const int64_t most = wanted < few ? wanted : few > processors / tiles ? few : processors / tiles;
+        const int64_t steps = (search.corpus.n + kStep - 1) / kStep;
+        splits = static_cast<int>(steps < most ? steps : most < 1 ? 1 : most);
+        capacity = Reservoir::capacity_for(k, kRound);
+    }
+
+    size_t tickets() const { return (tiles * sizeof(int) + 15) / 16 * 16; }
+    size_t workspace() const { return tickets() + sizeof(Key) * tiles * tile * splits * k; }
+};
+
+template <class Scorer>
+__global__ void __launch_bounds__(kThreads) scan_kernel(Scorer scorer, Search search, Plan plan, int* tickets, Key* lists) {
+    constexpr int tile = Scorer::tile;
+    const int k = plan.k, splits = plan.splits, block_tile = blockIdx.x / splits, split = blockIdx.x % splits;
+    const int64_t first = static_cast<int64_t>(block_tile) * tile;
+    char* const memory = shared_memory();
+    const size_t room = Reservoir::bytes(plan.capacity);
+    Reservoir best[tile];
+    for (int q = 0; q < tile; ++q) best[q].open(memory + q * room, plan.capacity, k);
+    scorer.prepare(first, search.queries.n, memory + tile * room);
+
+    const int64_t n = search.corpus.n, slice = (n + splits - 1) / splits, begin = split * slice;
+    const int64_t end = begin + slice < n ? begin + slice : n;
+    for (int64_t start = begin; start < end; start += kRound) {
+        for (int q = 0; q < tile; ++q) best[q].make_room(kRound);
+        for (int64_t at = start; at < start + kRound && at < end; at += kStep)
+            offer_step(scorer, best, search, first, [=](int r, int team) {
+                const int64_t row = at + r * kTeams + team;
+                return row < end ? row : -1;
+            });
+    }
+    for (int q = 0; q < tile; ++q) {
+        const int held = best[q].finish();
+        Key* list = lists + ((first + q) * splits + split) * k;
+        for (int i = threadIdx.x; i < k; i += kThreads) list[i] = i < held ? best[q].keys[i] : kEmpty;
+    }
+
+    __shared__ bool last;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) last = atomicAdd(&tickets[block_tile], 1) == splits - 1;
+    __syncthreads();
+    if (!last) return;
+    __threadfence();
+    for (int q = 0; q < tile && first + q < search.queries.n; ++q) {
+        const Key* mine = lists + (first + q) * splits * k;
+        best[q].clear();
+        for (int64_t start = 0; start < static_cast<int64_t>(splits) * k; start += kRound) {
+            best[q].make_room(kRound);
+            for (int64_t i = start + threadIdx.x; i < start + kRound && i < static_cast<int64_t>(splits) * k; i += kThreads) {
+                const Key key = __ldcg(mine + i % splits * k + i / splits);  // the best of every list first
+                if (best[q].wants(key)) best[q].add(key);
+            }
+        }
+        write_results(scorer, best[q], search, first + q);
+    }
+}
+
+template <class Scorer>
+void scan(const Scorer& scorer, const Search& search, void* workspace, Stream stream) {
+    const Plan plan(search, Scorer::tile, multiprocessors(stream));
+    auto* tickets = static_cast<int*>(workspace);
+    auto* lists = reinterpret_cast<Key*>(static_cast<char*>(workspace) + plan.tickets());
+    zero(tickets, plan.tickets(), stream);
+    launch(scan_kernel<Scorer>, static_cast<int64_t>(plan.tiles) * plan.splits, kThreads,
+           Scorer::tile * Reservoir::bytes(plan.capacity) + scorer.shared(), stream, scorer, search, plan, tickets, lists);
+}
+
+}  // namespace fec_cuda
