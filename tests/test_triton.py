@@ -14,7 +14,7 @@ pytest.importorskip("triton")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", sorted(path.name for path in (Path(__file__).parent / "gpu").glob("test_*.py")))
+@pytest.mark.parametrize("file", sorted(path.name for path in (Path(__file__).parent / "gpu").glob("test_*.py") if path.name != "test_cuda.py"))
 def test_interpreted(file: str) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(ROOT / "tests" / "gpu" / file)]
     environment = {**python_environment(), "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}

@@ -48,10 +48,10 @@ PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
         .def(py::init([](uintptr_t q, int64_t q_n, int64_t q_stride, uintptr_t x, int64_t x_n, int64_t x_stride, int64_t dim, int k,
                          uintptr_t mask, int64_t mask_stride, bool packed, uintptr_t exclude, int excluded, uintptr_t scores,
                          uintptr_t rows) {
-                 const fec_cuda::Mask may{pointer<const unsigned char>(mask), mask_stride, packed, pointer<const int64_t>(exclude), excluded};
-                 return Search{matrix(q, q_n, q_stride), matrix(x, x_n, x_stride), dim,
-                               k,                        may,                      pointer<int32_t>(scores),
-                               pointer<int64_t>(rows)};
+                 const fec_cuda::Mask may{pointer<const unsigned char>(mask), mask_stride, packed, pointer<const int64_t>(exclude),
+                                          excluded};
+                 return Search{matrix(q, q_n, q_stride), matrix(x, x_n, x_stride), dim, k, may,
+                               pointer<int32_t>(scores), pointer<int64_t>(rows)};
              }),
              py::kw_only(), py::arg("q"), py::arg("q_n"), py::arg("q_stride"), py::arg("x"), py::arg("x_n"), py::arg("x_stride"),
              py::arg("dim"), py::arg("k"), py::arg("mask"), py::arg("mask_stride"), py::arg("packed"), py::arg("exclude"),

@@ -4,7 +4,7 @@
 
 namespace fec_cuda {
 
-// How rows of bits may be read: whole words where every row starts at one, else byte by byte. No byte past a row's end is read.
+// How rows of bits may be read: 16 or 4 bytes at once where every row is whole ones, else byte by byte; nothing past a row's end.
 struct BitRows {
     const unsigned char* data;
     int64_t stride;
@@ -14,11 +14,11 @@ struct BitRows {
     BitRows(const Matrix& rows, int64_t dim, bool plain) : data(rows.data), stride(rows.stride) {
         bytes = static_cast<int>((dim + 7) / 8);
         words = (bytes + 3) / 4;
-        grain = 1;
-        for (int wide : {4, 16})
-            if (!plain && (reinterpret_cast<uintptr_t>(data) | stride | bytes) % wide == 0) grain = wide;
         const int used = bytes - 4 * (words - 1), pad = static_cast<int>(8 * bytes - dim);
         tail = (used == 4 ? ~0u : (1u << 8 * used) - 1) & ~(((1u << pad) - 1) << 8 * (used - 1));  // the first bit is a byte's highest
+        grain = 1;
+        for (int wide : {4, 16})
+            if (!plain && (wide == 4 || pad == 0) && (reinterpret_cast<uintptr_t>(data) | stride | bytes) % wide == 0) grain = wide;
     }
 
     int units() const { return (words + 3) / 4; }
@@ -29,17 +29,15 @@ struct BitRows {
         if (grain >= 4)
             value = reinterpret_cast<const uint32_t*>(row)[w];
         else
+#pragma unroll 1
             for (int i = 0; i < 4 && 4 * w + i < bytes; ++i) value |= static_cast<uint32_t>(row[4 * w + i]) << 8 * i;
         return (value ^ flip) & (w == words - 1 ? tail : ~0u);
     }
 
+    __device__ uint4 whole(const unsigned char* row, int u) const { return reinterpret_cast<const uint4*>(row)[u]; }
+
     // 16 bytes, zero past the end and where bits do not count.
-    __device__ uint4 unit(const unsigned char* row, int u, uint32_t flip = 0) const {
-        if (grain == 16 && flip == 0) {
-            uint4 value = reinterpret_cast<const uint4*>(row)[u];
-            if (4 * u + 4 == words) value.w &= tail;
-            return value;
-        }
+    __device__ uint4 gathered(const unsigned char* row, int u, uint32_t flip) const {
         uint4 value;
         value.x = word(row, 4 * u, flip);
         value.y = word(row, 4 * u + 1, flip);
@@ -63,7 +61,7 @@ public:
         values_ = reinterpret_cast<uint4*>(memory);
         for (int i = threadIdx.x; i < tile * units_; i += blockDim.x) {
             const int64_t query = first + i / units_ < count ? first + i / units_ : first;
-            values_[i] = q_.unit(q_.data + query * q_.stride, i % units_, flip_);
+            values_[i] = q_.gathered(q_.data + query * q_.stride, i % units_, flip_);
         }
         __syncthreads();
     }
@@ -73,8 +71,12 @@ public:
             for (int q = 0; q < tile; ++q) out[r][q] = 0;
         for (int u = threadIdx.x % kLanes; u < units_; u += kLanes) {
             uint4 x[kRows];
+            if (x_.grain == 16)
 #pragma unroll
-            for (int r = 0; r < kRows; ++r) x[r] = x_.unit(x_.data + rows[r] * x_.stride, u);
+                for (int r = 0; r < kRows; ++r) x[r] = x_.whole(x_.data + rows[r] * x_.stride, u);
+            else
+#pragma unroll
+                for (int r = 0; r < kRows; ++r) x[r] = x_.gathered(x_.data + rows[r] * x_.stride, u, 0);
 #pragma unroll
             for (int q = 0; q < tile; ++q) {
                 const uint4 y = values_[q * units_ + u];

@@ -34,6 +34,7 @@ public:
 
     __device__ void ranks(const int64_t (&rows)[kRows], uint32_t (&out)[kRows][1]) const {
         double sum[kRows] = {}, squares[kRows] = {};
+#pragma unroll 4
         for (int i = threadIdx.x % kLanes; i < dim_; i += kLanes) {
             const double a = values_[i];
 #pragma unroll

@@ -24,8 +24,8 @@ void minima_of(const Search& search, int64_t first, int count, uint32_t flip, Mi
     const BitRows q(search.queries, search.dim, true), x(search.corpus, search.dim, false);
     const int64_t tiles = (count + Tile::queries - 1) / Tile::queries, items = out.stride / kGroupsOfItem;
     const int64_t at_once = 512 / Tile::threads * multiprocessors(stream) / tiles;  // blocks of a tile, to run side by side
-    launch(minima_kernel<deep, fragments>, tiles * smaller(items, at_once < 1 ? 1 : at_once), Tile::threads, Tile::shared(x.bytes), stream, q, x,
-           search, first, count, flip, out);
+    launch(minima_kernel<deep, fragments>, tiles * smaller(items, at_once < 1 ? 1 : at_once), Tile::threads, Tile::shared(x.bytes), stream,
+           q, x, search, first, count, flip, out);
 }
 
 void by_tensor_cores(const Search& search, int flip, uint16_t* workspace, Stream stream) {

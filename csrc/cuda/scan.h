@@ -38,16 +38,20 @@ __device__ void offer_step(const Scorer& scorer, Reservoir (&best)[Scorer::tile]
     const int team = threadIdx.x / kLanes, lane = threadIdx.x % kLanes;
     int64_t rows[kRows], mine = -1;
     uint32_t ranks[kRows][Scorer::tile], rank[Scorer::tile] = {};
+#pragma unroll
     for (int r = 0; r < kRows; ++r) {
         const int64_t at = row(r, team);
         if (lane == r) mine = at;
         rows[r] = at < 0 ? 0 : at;
     }
     scorer.ranks(rows, ranks);
+#pragma unroll
     for (int r = 0; r < kRows; ++r)
+#pragma unroll
         for (int q = 0; q < Scorer::tile; ++q)
             if (lane == r) rank[q] = ranks[r][q];
     if (mine < 0) return;
+#pragma unroll
     for (int q = 0; q < Scorer::tile; ++q) {
         const Key key = key_of(rank[q], mine);
         const int64_t query = first + q;
@@ -68,8 +72,8 @@ __device__ void write_results(const Scorer& scorer, Reservoir& best, const Searc
 
 // How a search is split, and what it needs.
 struct Plan {
-    int tile, tiles, splits, capacity;
-    int k;
+    int tile, tiles, splits, capacity, k;
+    int64_t slice;  // rows of a split
 
     Plan(const Search& search, int queries_of_block, int processors) : tile(queries_of_block), k(search.k) {
         tiles = static_cast<int>((search.queries.n + tile - 1) / tile);
@@ -78,6 +82,7 @@ struct Plan {
         const int64_t most = wanted < few ? wanted : few > processors / tiles ? few : processors / tiles;
         const int64_t steps = (search.corpus.n + kStep - 1) / kStep;
         splits = static_cast<int>(steps < most ? steps : most < 1 ? 1 : most);
+        slice = (search.corpus.n + splits - 1) / splits;
         capacity = Reservoir::capacity_for(k, kRound);
     }
 
@@ -86,19 +91,20 @@ struct Plan {
 };
 
 template <class Scorer>
-__global__ void __launch_bounds__(kThreads) scan_kernel(Scorer scorer, Search search, Plan plan, int* tickets, Key* lists) {
+__global__ void __launch_bounds__(kThreads, 4) scan_kernel(Scorer scorer, Search search, Plan plan, int* tickets, Key* lists) {
     constexpr int tile = Scorer::tile;
     const int k = plan.k, splits = plan.splits, block_tile = blockIdx.x / splits, split = blockIdx.x % splits;
     const int64_t first = static_cast<int64_t>(block_tile) * tile;
     char* const memory = shared_memory();
     const size_t room = Reservoir::bytes(plan.capacity);
     Reservoir best[tile];
+#pragma unroll
     for (int q = 0; q < tile; ++q) best[q].open(memory + q * room, plan.capacity, k);
     scorer.prepare(first, search.queries.n, memory + tile * room);
 
-    const int64_t n = search.corpus.n, slice = (n + splits - 1) / splits, begin = split * slice;
-    const int64_t end = begin + slice < n ? begin + slice : n;
+    const int64_t n = search.corpus.n, begin = split * plan.slice, end = begin + plan.slice < n ? begin + plan.slice : n;
     for (int64_t start = begin; start < end; start += kRound) {
+#pragma unroll
         for (int q = 0; q < tile; ++q) best[q].make_room(kRound);
         for (int64_t at = start; at < start + kRound && at < end; at += kStep)
             offer_step(scorer, best, search, first, [=](int r, int team) {
@@ -106,6 +112,7 @@ __global__ void __launch_bounds__(kThreads) scan_kernel(Scorer scorer, Search se
                 return row < end ? row : -1;
             });
     }
+#pragma unroll
     for (int q = 0; q < tile; ++q) {
         const int held = best[q].finish();
         Key* list = lists + ((first + q) * splits + split) * k;
@@ -119,17 +126,18 @@ __global__ void __launch_bounds__(kThreads) scan_kernel(Scorer scorer, Search se
     __syncthreads();
     if (!last) return;
     __threadfence();
-    for (int q = 0; q < tile && first + q < search.queries.n; ++q) {
-        const Key* mine = lists + (first + q) * splits * k;
-        best[q].clear();
-        for (int64_t start = 0; start < static_cast<int64_t>(splits) * k; start += kRound) {
-            best[q].make_room(kRound);
-            for (int64_t i = start + threadIdx.x; i < start + kRound && i < static_cast<int64_t>(splits) * k; i += kThreads) {
+    for (int64_t query = first; query < first + tile && query < search.queries.n; ++query) {
+        const Key* mine = lists + query * splits * k;
+        Reservoir merged;
+        merged.open(memory, plan.capacity, k);
+        for (int start = 0; start < splits * k; start += kRound) {
+            merged.make_room(kRound);
+            for (int i = start + threadIdx.x; i < start + kRound && i < splits * k; i += kThreads) {
                 const Key key = __ldcg(mine + i % splits * k + i / splits);  // the best of every list first
-                if (best[q].wants(key)) best[q].add(key);
+                if (merged.wants(key)) merged.add(key);
             }
         }
-        write_results(scorer, best[q], search, first + q);
+        write_results(scorer, merged, search, query);
     }
 }
 

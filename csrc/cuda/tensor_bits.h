@@ -36,13 +36,14 @@ struct TensorTile {
 
     static int chunks(int64_t bytes) { return static_cast<int>((bytes + kChunk - 1) / kChunk); }
     static size_t shared(int64_t bytes) {
-        return static_cast<size_t>(queries) * chunks(bytes) * kChunk + kStages * kTile * kChunk + queries * kGroupsOfItem * sizeof(uint16_t);
+        return static_cast<size_t>(queries) * chunks(bytes) * kChunk + kStages * kTile * kChunk +
+               queries * kGroupsOfItem * sizeof(uint16_t);
     }
 };
 
 // Rows first to first + count of a matrix into a stage, one chunk of each; zero where there is nothing.
-__device__ inline void load_chunk(char* stage, const BitRows& rows, int64_t first, int count, int64_t n, int chunk, int units, uint32_t flip,
-                                  bool copied) {
+__device__ inline void load_chunk(char* stage, const BitRows& rows, int64_t first, int count, int64_t n, int chunk, int units,
+                                  uint32_t flip, bool copied) {
     for (int i = threadIdx.x; i < count * units; i += blockDim.x) {
         const int row = i / units, unit = i % units, u = chunk * (kChunk / 16) + unit;
         char* to = place(stage, row, unit);
@@ -51,19 +52,19 @@ __device__ inline void load_chunk(char* stage, const BitRows& rows, int64_t firs
         if (copied && inside && 4 * u < rows.words)
             copy_async(to, from + 16 * u);
         else
-            *reinterpret_cast<uint4*>(to) = inside ? rows.unit(from, u, flip) : uint4{0, 0, 0, 0};
+            *reinterpret_cast<uint4*>(to) = inside ? rows.gathered(from, u, flip) : uint4{0, 0, 0, 0};
     }
 }
 
 template <int deep, int fragments>
-__global__ void __launch_bounds__(TensorTile<deep, fragments>::threads)
+__global__ void __launch_bounds__(TensorTile<deep, fragments>::threads, 512 / TensorTile<deep, fragments>::threads)
     minima_kernel(BitRows q, BitRows x, Search search, int64_t first, int count, uint32_t flip, Minima out) {
     using Tile = TensorTile<deep, fragments>;
     const int lane = threadIdx.x % 32, across = threadIdx.x / 32 % kWide, down = threadIdx.x / 32 / kWide;
     const int chunks = (x.bytes + kChunk - 1) / kChunk, steps = (x.bytes + 31) / 32;
     const int tiles = (count + Tile::queries - 1) / Tile::queries, tile = blockIdx.x % tiles;
-    const int64_t n = search.corpus.n, items = out.stride / kGroupsOfItem, begin = blockIdx.x / tiles, hop = gridDim.x / tiles;
-    const bool copied = x.grain == 16 && x.tail == ~0u;
+    const int items = static_cast<int>(out.stride / kGroupsOfItem), begin = blockIdx.x / tiles, hop = gridDim.x / tiles;
+    const int64_t n = search.corpus.n;
     char* const ring = shared_memory();
     char* const asked = ring + kStages * kTile * kChunk;
     uint16_t* const minima = reinterpret_cast<uint16_t*>(asked + static_cast<size_t>(Tile::queries) * chunks * kChunk);
@@ -75,28 +76,28 @@ __global__ void __launch_bounds__(TensorTile<deep, fragments>::threads)
                    false);
     }
 
-    // Everything this block reads, in order: items, their tiles, their chunks.
-    const int64_t mine = begin < items ? (items - begin + hop - 1) / hop : 0, total = mine * kTilesOfItem * chunks;
-    const auto row_of_load = [&](int64_t load) {
-        const int64_t at = load / chunks;
-        return ((begin + at / kTilesOfItem * hop) * kTilesOfItem + at % kTilesOfItem) * kTile;
+    // Everything this block reads, in order: items, their tiles, their chunks. 2^32 rows of 1024 bytes are 2^28 loads.
+    const int total = (begin < items ? (items - begin + hop - 1) / hop : 0) * kTilesOfItem * chunks;
+    const auto row_of_load = [&](int load) {
+        const int at = load / chunks;
+        return (static_cast<int64_t>(begin + at / kTilesOfItem * hop) * kTilesOfItem + at % kTilesOfItem) * kTile;
     };
-    const auto fetch = [&](int64_t load) {
+    const auto fetch = [&](int load) {
         if (load < total) {
-            const int chunk = static_cast<int>(load % chunks), left = steps - chunk * (kChunk / 32);
+            const int chunk = load % chunks, left = steps - chunk * (kChunk / 32);
             load_chunk(ring + load % kStages * (kTile * kChunk), x, row_of_load(load), kTile, n, chunk,
-                       2 * (left < kChunk / 32 ? left : kChunk / 32), 0, copied);
+                       2 * (left < kChunk / 32 ? left : kChunk / 32), 0, x.grain == 16);
         }
         commit_copies();
     };
     for (int load = 0; load < kStages - 1; ++load) fetch(load);
 
     int both[fragments][4][4] = {}, ones[4] = {};
-    for (int64_t load = 0; load < total; ++load) {
+    for (int load = 0; load < total; ++load) {
         await_copies<kStages - 2>();
         __syncthreads();  // this stage has come, and the one before it is done with
         fetch(load + kStages - 1);
-        const int chunk = static_cast<int>(load % chunks), left = steps - chunk * (kChunk / 32);
+        const int chunk = load % chunks, left = steps - chunk * (kChunk / 32);
         char* const stage = ring + load % kStages * (kTile * kChunk);
         char* const queries = asked + static_cast<size_t>(chunk) * Tile::queries * kChunk;
         const int matrix = lane / 8, row = lane % 8;
@@ -113,13 +114,15 @@ __global__ void __launch_bounds__(TensorTile<deep, fragments>::threads)
                 uint32_t a[4];
                 load_matrices(a, place(queries, (down * fragments + f) * 16 + matrix % 2 * 8 + row, 2 * step + matrix / 2));
 #pragma unroll
-                for (int eight = 0; eight < 4; ++eight) multiply_bits(both[f][eight], a, b[eight / 2][eight % 2 * 2], b[eight / 2][eight % 2 * 2 + 1]);
+                for (int eight = 0; eight < 4; ++eight)
+                    multiply_bits(both[f][eight], a, b[eight / 2][eight % 2 * 2], b[eight / 2][eight % 2 * 2 + 1]);
             }
         }
         if (chunk != chunks - 1) continue;
 
         // A thread holds, of queries lane / 4 and eight more, rows 2 * (lane % 4) and the next of each eight; ones are of row lane / 4.
-        const int64_t tile_row = row_of_load(load), at_row = tile_row + across * kGroup;
+        const int64_t tile_row = row_of_load(load), warp_row = tile_row + across * kGroup;
+        const int rows = static_cast<int>(n - warp_row < kGroup ? n - warp_row : kGroup);  // of this group
         int least[fragments][2];
 #pragma unroll
         for (int f = 0; f < fragments; ++f) least[f][0] = least[f][1] = kNoRow;
@@ -129,17 +132,20 @@ __global__ void __launch_bounds__(TensorTile<deep, fragments>::threads)
             ones[eight] += shuffle_xor(ones[eight], 2);
 #pragma unroll
             for (int j = 0; j < 2; ++j) {
-                const int64_t x_row = at_row + eight * 8 + lane % 4 * 2 + j;
-                const int offset = shuffle(ones[eight], (lane % 4 * 2 + j) * 4) + static_cast<int>(search.dim);
+                const int row = eight * 8 + lane % 4 * 2 + j;
+                const int counted = shuffle(ones[eight], row % 8 * 4) + static_cast<int>(search.dim);
+                const int offset = row < rows ? counted : kNoRow + 2 * static_cast<int>(kTensorBits);
 #pragma unroll
                 for (int f = 0; f < fragments; ++f)
 #pragma unroll
                     for (int half = 0; half < 2; ++half) {
-                        const int64_t query = base + (down * fragments + f) * 16 + half * 8 + lane / 4;
-                        const int value = offset - 2 * both[f][eight][half * 2 + j];
+                        int value = offset - 2 * both[f][eight][half * 2 + j];
                         both[f][eight][half * 2 + j] = 0;
-                        const bool may = x_row < n && (!search.may.mask || (query < first + count && allowed(search.may, query, x_row)));
-                        if (may && value < least[f][half]) least[f][half] = value;
+                        if (search.may.mask && row < rows) {
+                            const int query = (down * fragments + f) * 16 + half * 8 + lane / 4;
+                            if (tile * Tile::queries + query >= count || !allowed(search.may, base + query, warp_row + row)) value = kNoRow;
+                        }
+                        least[f][half] = value < least[f][half] ? value : least[f][half];
                     }
             }
             ones[eight] = 0;
@@ -155,7 +161,8 @@ __global__ void __launch_bounds__(TensorTile<deep, fragments>::threads)
                     if (other < value) value = other;
                 }
                 if (lane % 4 == 0)
-                    minima[((down * fragments + f) * 16 + half * 8 + lane / 4) * kGroupsOfItem + within * kWide + across] = static_cast<uint16_t>(value);
+                    minima[((down * fragments + f) * 16 + half * 8 + lane / 4) * kGroupsOfItem + within * kWide + across] =
+                        static_cast<uint16_t>(value);
             }
         if (within != kTilesOfItem - 1) continue;
 
@@ -171,7 +178,7 @@ __global__ void __launch_bounds__(TensorTile<deep, fragments>::threads)
 
 // Of one query a block: the groups that hold its k best rows, for every group before them in (minimum, number) holds a row that is
 // better; then those groups' rows, by popcount. `taken` groups: k, and as many more as rows are excluded, each of which spoils one.
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 4)
     select_kernel(BitScorer<1> scorer, Search search, int64_t first, Minima minima, int taken, int capacity) {
     char* const memory = shared_memory();
     const int64_t query = first + blockIdx.x;
