@@ -3,7 +3,7 @@ CUDA kernels of fastembed_core. Private: call fastembed_core's own functions.
 """
 from __future__ import annotations
 import typing
-__all__: list[str] = ['Search', 'Stream', 'float_topk', 'float_workspace', 'hamming_topk', 'hamming_workspace', 'most', 'on_host', 'targets', 'tensor_bits']
+__all__: list[str] = ['Search', 'Stream', 'float_topk', 'float_workspace', 'hamming_topk', 'hamming_workspace', 'most', 'most_bits', 'most_floats', 'on_host', 'targets', 'tensor_bits']
 class Stream:
     """
     A device's number and the address of one of its streams.
@@ -33,6 +33,8 @@ def hamming_workspace(search: Search, tensor: bool, stream: Stream) -> int:
     Bytes of workspace that hamming_topk takes.
     """
 most: int = 2048
+most_bits: int = 262144
+most_floats: int = 16384
 on_host: bool = False
 targets: str = 'sm_80, sm_90a and PTX'
-tensor_bits: int = 8192
+tensor_bits: int = 6144

@@ -39,6 +39,8 @@ PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
     m.attr("on_host") = fec_cuda::on_host;
     m.attr("targets") = fec_cuda::targets;
     m.attr("most") = fec_cuda::kMost;
+    m.attr("most_bits") = fec_cuda::kMostBits;
+    m.attr("most_floats") = fec_cuda::kMostFloats;
     m.attr("tensor_bits") = fec_cuda::kTensorBits;
 
     py::class_<Stream>(m, "Stream", "A device's number and the address of one of its streams.")

@@ -23,27 +23,28 @@ struct BitRows {
 
     int units() const { return (words + 3) / 4; }
 
-    __device__ uint32_t word(const unsigned char* row, int w, uint32_t flip = 0) const {
-        uint32_t value = 0;
-        if (w >= words) return 0;
-        if (grain >= 4)
-            value = reinterpret_cast<const uint32_t*>(row)[w];
-        else
-#pragma unroll 1
-            for (int i = 0; i < 4 && 4 * w + i < bytes; ++i) value |= static_cast<uint32_t>(row[4 * w + i]) << 8 * i;
-        return (value ^ flip) & (w == words - 1 ? tail : ~0u);
-    }
-
     __device__ uint4 whole(const unsigned char* row, int u) const { return reinterpret_cast<const uint4*>(row)[u]; }
 
     // 16 bytes, zero past the end and where bits do not count.
     __device__ uint4 gathered(const unsigned char* row, int u, uint32_t flip) const {
-        uint4 value;
-        value.x = word(row, 4 * u, flip);
-        value.y = word(row, 4 * u + 1, flip);
-        value.z = word(row, 4 * u + 2, flip);
-        value.w = word(row, 4 * u + 3, flip);
-        return value;
+        uint32_t word[4] = {};
+        if (grain >= 4) {
+#pragma unroll
+            for (int w = 0; w < 4; ++w)
+                if (4 * u + w < words) word[w] = reinterpret_cast<const uint32_t*>(row)[4 * u + w];
+        } else {
+#pragma unroll 1
+            for (int i = 0; i < 4; ++i)
+#pragma unroll
+                for (int w = 0; w < 4; ++w)
+                    if (16 * u + 4 * w + i < bytes) word[w] |= static_cast<uint32_t>(row[16 * u + 4 * w + i]) << 8 * i;
+        }
+#pragma unroll
+        for (int w = 0; w < 4; ++w) {
+            const int left = words - (4 * u + w);
+            word[w] = (word[w] ^ flip) & (left > 1 ? ~0u : left == 1 ? tail : 0);
+        }
+        return uint4{word[0], word[1], word[2], word[3]};
     }
 };
 

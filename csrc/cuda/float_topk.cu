@@ -20,7 +20,7 @@ public:
     FloatScorer(const Search& search, Kind queries, Metric metric)
         : q_(search.queries), x_(search.corpus), dim_(static_cast<int>(search.dim)), queries_(queries), root_(metric == Metric::l2) {}
 
-    size_t shared() const { return (dim_ * sizeof(double) + 15) / 16 * 16; }
+    size_t shared() const { return dim_ * sizeof(double); }
 
     __device__ void prepare(int64_t first, int64_t, char* memory) {
         values_ = reinterpret_cast<double*>(memory);
@@ -51,7 +51,7 @@ public:
             if (form == Form::cosine) {
                 const double norms = norm_ * sqrt(tree(squares[r]));
                 value = value / (norms == 0 ? 1 : norms);  // a zero row: its product is zero too, or NaN
-            } else if (root_) {
+            } else if (form == Form::difference && root_) {
                 value = sqrt(value);
             }
             out[r][0] = rank(static_cast<float>(value) + 0.0f);  // no -0
@@ -89,6 +89,8 @@ private:
     double* values_ = nullptr;
     double norm_ = 0;
 };
+
+static_assert(Reservoir::bytes(Reservoir::capacity_for(kMost, kRound)) + kMostFloats * sizeof(double) <= kShared, "a block's memory");
 
 template <Kind kind>
 void scan_of(const Search& search, Kind queries, Metric metric, void* workspace, Stream stream) {

@@ -7,8 +7,10 @@ namespace {
 constexpr size_t kMinima = size_t{1} << 29;  // bytes: enough queries at a time for reading the corpus not to cost more than they do
 
 // A few queries share a block where their reservoirs fit beside one another.
-constexpr int kTogether = 4;
-bool together(const Search& search) { return search.queries.n > 1 && search.k <= 512; }
+constexpr int kTogether = 4, kTogetherMost = 512;
+static_assert(kTogether * (Reservoir::bytes(Reservoir::capacity_for(kTogetherMost, kRound)) + kMostBits / 8) <= kShared,
+              "a block's memory");
+bool together(const Search& search) { return search.queries.n > 1 && search.k <= kTogetherMost; }
 
 // Queries whose minima are held at a time, in whole tiles.
 int64_t queries_at_once(const Search& search) {

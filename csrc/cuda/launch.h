@@ -37,14 +37,16 @@ struct Search {
 enum class Kind { f32, f16, bf16 };
 enum class Metric { ip, cosine, l2, sqeuclidean };
 
-// k and excludes together may not exceed this.
+// What one block holds: k with a query's excludes, and a query's bits or floats.
 constexpr int kMost = 2048;
+constexpr int64_t kMostBits = 1 << 18, kMostFloats = 1 << 14;
+constexpr int64_t kTensorBits = 6144;
+constexpr int64_t kShared = 163 << 10;  // bytes a block may have on sm_80; sm_90 has more
 
 extern const bool on_host;       // compiled by no nvcc: addresses are the host's
 extern const char* const targets;  // the devices it was compiled for
 
 // Rows of bits, whose bytes of queries are xor'ed with `flip`. tensor: by binary tensor cores, for at most kTensorBits bits.
-constexpr int64_t kTensorBits = 8192;
 size_t hamming_workspace(const Search& search, bool tensor, const Stream& stream);
 void hamming_topk(const Search& search, bool tensor, int flip, void* workspace, const Stream& stream);
 

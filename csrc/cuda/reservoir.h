@@ -14,24 +14,19 @@ __device__ inline uint32_t row_of(Key key) { return static_cast<uint32_t>(key); 
 
 class Reservoir {
 public:
-    __host__ __device__ static size_t bytes(int capacity) { return capacity * sizeof(Key) + 16; }
+    __host__ __device__ static constexpr size_t bytes(int capacity) { return capacity * sizeof(Key) + 16; }
 
     // The power of two that holds k keys and `coming` more.
-    static int capacity_for(int k, int coming) {
+    static constexpr int capacity_for(int k, int coming) {
         int capacity = 1;
         while (capacity < k + coming) capacity *= 2;
         return capacity;
     }
 
     // memory: bytes(capacity) of shared memory, 8-aligned. Every member but wants and add is called by the whole block.
-    __device__ void open(char* memory, int capacity, int k) {
-        keys = reinterpret_cast<Key*>(memory);
-        capacity_ = capacity;
-        k_ = k;
-        clear();
-    }
+    __device__ Reservoir(char* memory, int capacity, int k) : keys(reinterpret_cast<Key*>(memory)), capacity_(capacity), k_(k) {}
 
-    __device__ void clear() {
+    __device__ void clear() const {
         __syncthreads();
         if (threadIdx.x == 0) {
             limit() = kEmpty;
@@ -41,21 +36,21 @@ public:
     }
 
     __device__ bool wants(Key key) const { return key < limit(); }
-    __device__ void add(Key key) { keys[atomicAdd(&count(), 1)] = key; }
+    __device__ void add(Key key) const { keys[atomicAdd(&count(), 1)] = key; }
 
-    __device__ void make_room(int coming) {
+    __device__ void make_room(int coming) const {
         const int held = settled();
         if (held + coming > capacity_) prune(held);
     }
 
     // How many are held, at most k: the first of `keys`, ascending.
-    __device__ int finish() {
+    __device__ int finish() const {
         const int held = settled();
         prune(held);
         return held < k_ ? held : k_;
     }
 
-    Key* keys;
+    Key* const keys;
 
 private:
     __device__ Key& limit() const { return keys[capacity_]; }
@@ -70,7 +65,7 @@ private:
     }
 
     // Sorts bitonically and keeps the first k.
-    __device__ void prune(int held) {
+    __device__ void prune(int held) const {
         int size = 1;
         while (size < held) size *= 2;
         for (int i = held + threadIdx.x; i < size; i += blockDim.x) keys[i] = kEmpty;
@@ -94,7 +89,7 @@ private:
         __syncthreads();
     }
 
-    int capacity_, k_;
+    const int capacity_, k_;
 };
 
 }  // namespace fec_cuda

@@ -32,43 +32,48 @@ __device__ inline bool excluded(const Mask& may, int64_t query, int64_t row) {
     return false;
 }
 
-// Scores rows of one step, row(r, team) negative where there is none, and offers them.
-template <class Scorer, class Row>
-__device__ void offer_step(const Scorer& scorer, Reservoir (&best)[Scorer::tile], const Search& search, int64_t first, Row row) {
+// Scores the rows of one step, row(r, team) negative where there is none, and offers them to best(q) of each query. The team's threads
+// share its offers.
+template <class Scorer, class Best, class Row>
+__device__ void offer_step(const Scorer& scorer, Best best, const Search& search, int64_t first, Row row) {
+    constexpr int offers = (Scorer::tile * kRows + kLanes - 1) / kLanes;
     const int team = threadIdx.x / kLanes, lane = threadIdx.x % kLanes;
     int64_t rows[kRows], mine = -1;
-    uint32_t ranks[kRows][Scorer::tile], rank[Scorer::tile] = {};
+    uint32_t ranks[kRows][Scorer::tile], rank[offers] = {};
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
         const int64_t at = row(r, team);
-        if (lane == r) mine = at;
+        if (lane % kRows == r) mine = at;
         rows[r] = at < 0 ? 0 : at;
     }
     scorer.ranks(rows, ranks);
 #pragma unroll
-    for (int r = 0; r < kRows; ++r)
-#pragma unroll
-        for (int q = 0; q < Scorer::tile; ++q)
-            if (lane == r) rank[q] = ranks[r][q];
+    for (int place = 0; place < Scorer::tile * kRows; ++place)
+        if (lane == place % kLanes) rank[place / kLanes] = ranks[place % kRows][place / kRows];
     if (mine < 0) return;
 #pragma unroll
-    for (int q = 0; q < Scorer::tile; ++q) {
-        const Key key = key_of(rank[q], mine);
+    for (int i = 0; i < offers; ++i) {
+        const int q = (i * kLanes + lane) / kRows;
         const int64_t query = first + q;
-        if (query < search.queries.n && best[q].wants(key) && allowed(search.may, query, mine) && !excluded(search.may, query, mine))
-            best[q].add(key);
+        if (q >= Scorer::tile || query >= search.queries.n) continue;
+        const Reservoir held = best(q);
+        const Key key = key_of(rank[i], mine);
+        if (held.wants(key) && allowed(search.may, query, mine) && !excluded(search.may, query, mine)) held.add(key);
     }
 }
 
 // A query's results, from its reservoir.
 template <class Scorer>
-__device__ void write_results(const Scorer& scorer, Reservoir& best, const Search& search, int64_t query) {
+__device__ void write_results(const Scorer& scorer, const Reservoir& best, const Search& search, int64_t query) {
     const int held = best.finish();
     for (int i = threadIdx.x; i < search.k; i += kThreads) {
         search.scores[query * search.k + i] = i < held ? scorer.score(rank_of(best.keys[i])) : scorer.unfilled();
         search.rows[query * search.k + i] = i < held ? static_cast<int64_t>(row_of(best.keys[i])) : -1;
     }
 }
+
+// Blocks of a scan that a multiprocessor runs side by side: registers for them are seen to, and shared memory for any usual k.
+constexpr int resident(int tile) { return tile == 1 ? 4 : 3; }
 
 // How a search is split, and what it needs.
 struct Plan {
@@ -77,8 +82,8 @@ struct Plan {
 
     Plan(const Search& search, int queries_of_block, int processors) : tile(queries_of_block), k(search.k) {
         tiles = static_cast<int>((search.queries.n + tile - 1) / tile);
-        // Four blocks a multiprocessor; fewer for a large k, whose lists one block merges.
-        const int64_t wanted = 4 * static_cast<int64_t>(processors) / tiles, few = (1 << 17) / k;
+        // All of them at once; fewer for a large k, whose lists one block merges.
+        const int64_t wanted = static_cast<int64_t>(resident(tile)) * processors / tiles, few = (1 << 17) / k;
         const int64_t most = wanted < few ? wanted : few > processors / tiles ? few : processors / tiles;
         const int64_t steps = (search.corpus.n + kStep - 1) / kStep;
         splits = static_cast<int>(steps < most ? steps : most < 1 ? 1 : most);
@@ -91,32 +96,30 @@ struct Plan {
 };
 
 template <class Scorer>
-__global__ void __launch_bounds__(kThreads, 4) scan_kernel(Scorer scorer, Search search, Plan plan, int* tickets, Key* lists) {
+__global__ void __launch_bounds__(kThreads, resident(Scorer::tile))
+    scan_kernel(Scorer scorer, Search search, Plan plan, int* tickets, Key* lists) {
     constexpr int tile = Scorer::tile;
     const int k = plan.k, splits = plan.splits, block_tile = blockIdx.x / splits, split = blockIdx.x % splits;
     const int64_t first = static_cast<int64_t>(block_tile) * tile;
     char* const memory = shared_memory();
     const size_t room = Reservoir::bytes(plan.capacity);
-    Reservoir best[tile];
-#pragma unroll
-    for (int q = 0; q < tile; ++q) best[q].open(memory + q * room, plan.capacity, k);
+    const auto best = [=](int q) { return Reservoir(memory + q * room, plan.capacity, k); };
+    for (int q = 0; q < tile; ++q) best(q).clear();
     scorer.prepare(first, search.queries.n, memory + tile * room);
 
     const int64_t n = search.corpus.n, begin = split * plan.slice, end = begin + plan.slice < n ? begin + plan.slice : n;
     for (int64_t start = begin; start < end; start += kRound) {
-#pragma unroll
-        for (int q = 0; q < tile; ++q) best[q].make_room(kRound);
+        for (int q = 0; q < tile; ++q) best(q).make_room(kRound);
         for (int64_t at = start; at < start + kRound && at < end; at += kStep)
             offer_step(scorer, best, search, first, [=](int r, int team) {
                 const int64_t row = at + r * kTeams + team;
                 return row < end ? row : -1;
             });
     }
-#pragma unroll
     for (int q = 0; q < tile; ++q) {
-        const int held = best[q].finish();
+        const int held = best(q).finish();
         Key* list = lists + ((first + q) * splits + split) * k;
-        for (int i = threadIdx.x; i < k; i += kThreads) list[i] = i < held ? best[q].keys[i] : kEmpty;
+        for (int i = threadIdx.x; i < k; i += kThreads) list[i] = i < held ? best(q).keys[i] : kEmpty;
     }
 
     __shared__ bool last;
@@ -128,8 +131,8 @@ __global__ void __launch_bounds__(kThreads, 4) scan_kernel(Scorer scorer, Search
     __threadfence();
     for (int64_t query = first; query < first + tile && query < search.queries.n; ++query) {
         const Key* mine = lists + query * splits * k;
-        Reservoir merged;
-        merged.open(memory, plan.capacity, k);
+        const Reservoir merged = best(0);
+        merged.clear();
         for (int start = 0; start < splits * k; start += kRound) {
             merged.make_room(kRound);
             for (int i = start + threadIdx.x; i < start + kRound && i < splits * k; i += kThreads) {

@@ -34,12 +34,14 @@ struct TensorTile {
     static constexpr int queries = deep * fragments * 16;
     static constexpr int threads = deep * kWide * 32;
 
-    static int chunks(int64_t bytes) { return static_cast<int>((bytes + kChunk - 1) / kChunk); }
-    static size_t shared(int64_t bytes) {
+    static constexpr int chunks(int64_t bytes) { return static_cast<int>((bytes + kChunk - 1) / kChunk); }
+    static constexpr size_t shared(int64_t bytes) {
         return static_cast<size_t>(queries) * chunks(bytes) * kChunk + kStages * kTile * kChunk +
                queries * kGroupsOfItem * sizeof(uint16_t);
     }
 };
+
+static_assert(TensorTile<2, 4>::shared(kTensorBits / 8) <= kShared, "a block's memory");
 
 // Rows first to first + count of a matrix into a stage, one chunk of each; zero where there is nothing.
 __device__ inline void load_chunk(char* stage, const BitRows& rows, int64_t first, int count, int64_t n, int chunk, int units,
@@ -182,15 +184,15 @@ __global__ void __launch_bounds__(kThreads, 4)
     select_kernel(BitScorer<1> scorer, Search search, int64_t first, Minima minima, int taken, int capacity) {
     char* const memory = shared_memory();
     const int64_t query = first + blockIdx.x;
-    Reservoir best[1];
-    best[0].open(memory, capacity, taken);
+    const Reservoir best(memory, capacity, taken);
+    best.clear();
     auto* const groups = reinterpret_cast<uint32_t*>(memory + Reservoir::bytes(capacity));
     scorer.prepare(query, search.queries.n, memory + Reservoir::bytes(capacity) + (taken * sizeof(uint32_t) + 15) / 16 * 16);
 
     const uint16_t* mine = minima.data + blockIdx.x * minima.stride;
     constexpr int wide = sizeof(uint4) / sizeof(uint16_t);
     for (int64_t start = 0; start < minima.stride; start += kThreads * wide) {
-        best[0].make_room(kThreads * wide);
+        best.make_room(kThreads * wide);
         const int64_t at = start + threadIdx.x * wide;
         if (at >= minima.stride) continue;
         const uint4 eight = *reinterpret_cast<const uint4*>(mine + at);
@@ -199,24 +201,27 @@ __global__ void __launch_bounds__(kThreads, 4)
         for (int i = 0; i < wide; ++i) {
             const uint32_t value = words[i / 2] >> i % 2 * 16 & 0xFFFF;
             const Key key = key_of(value, at + i);
-            if (value != kNoRow && best[0].wants(key)) best[0].add(key);
+            if (value != kNoRow && best.wants(key)) best.add(key);
         }
     }
-    const int held = best[0].finish();
-    for (int i = threadIdx.x; i < held; i += kThreads) groups[i] = row_of(best[0].keys[i]);
+    const int held = best.finish();
+    for (int i = threadIdx.x; i < held; i += kThreads) groups[i] = row_of(best.keys[i]);
 
     static_assert(kTeams == kGroup && kRound % kStep == 0, "a team a row of a group");
-    best[0].open(memory, capacity, search.k);
+    const Reservoir results(memory, capacity, search.k);
+    results.clear();
     for (int start = 0; start < held; start += kRound / kGroup) {
-        best[0].make_room(kRound);
+        results.make_room(kRound);
         for (int at = start; at < start + kRound / kGroup && at < held; at += kRows)
-            offer_step(scorer, best, search, query, [=](int r, int team) -> int64_t {
-                if (at + r >= held) return -1;
-                const int64_t row = static_cast<int64_t>(groups[at + r]) * kGroup + team;
-                return row < search.corpus.n ? row : -1;
-            });
+            offer_step(
+                scorer, [=](int) { return results; }, search, query,
+                [=](int r, int team) -> int64_t {
+                    if (at + r >= held) return -1;
+                    const int64_t row = static_cast<int64_t>(groups[at + r]) * kGroup + team;
+                    return row < search.corpus.n ? row : -1;
+                });
     }
-    write_results(scorer, best[0], search, query);
+    write_results(scorer, results, search, query);
 }
 
 }  // namespace fec_cuda

@@ -15,8 +15,6 @@ from ...ops.scores import Score
 
 SMALL = 1 << 27  # elements of all pairs of rows: some 20 µs of float64
 FEW = 4  # queries of which popcount keeps up with memory
-DIM = 1 << 14  # floats of a query that shared memory holds
-BITS = 1 << 18
 
 
 def topk(
@@ -73,12 +71,12 @@ def _by_tensor_cores(q: Rows, x: Rows, k: int, score: Score, excluded: int) -> b
     if x.n >= 1 << 32:
         raise Unsupported("rows are numbered in 32 bits")
     if score.metric == "hamming":
-        if q.dim > BITS:
-            raise Unsupported(f"a row has {q.dim} bits, and shared memory holds queries of {BITS}")
+        if q.dim > _cuda.most_bits:
+            raise Unsupported(f"a row has {q.dim} bits, and shared memory holds queries of {_cuda.most_bits}")
         return q.n > FEW and 0 < q.dim <= _cuda.tensor_bits and k + excluded <= _cuda.most
     if score.form != "float" or not {q.kind, x.kind} <= {"f32", "f16", "bf16"}:
         raise Unsupported(f"it has no kernel for {score.metric} of {q.kind} and {x.kind} operands")
-    if q.dim > DIM or q.n * x.n * q.dim > SMALL:
+    if q.dim > _cuda.most_floats or q.n * x.n * q.dim > SMALL:
         raise Unsupported("the search is too large for one launch that scores every row in float64")
     return False
 
