@@ -15,7 +15,7 @@ from programs import ROOT, run, tool
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not (ROOT / "csrc").is_dir(), reason="needs the source tree")]
 
 TARGETS = ("sm_80", "sm_90a")
-REGISTERS = {"BitScorerILi4E": 80, "scan_kernel": 64, "select_kernel": 64, "minima_kernel": 128}  # for 3, 4, 4 and 2 blocks side by side
+REGISTERS = {"BitScorerILi1E": 64, "scan_kernel": 80, "minima_kernel": 128}  # for 4, 3 and 2 blocks a multiprocessor
 
 
 @dataclass

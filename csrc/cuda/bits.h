@@ -51,7 +51,7 @@ struct BitRows {
 template <int queries>
 class BitScorer {
 public:
-    static constexpr int tile = queries;
+    static constexpr int tile = queries, resident = queries == 1 ? 4 : 3;
 
     BitScorer(const Search& search, int flip)
         : q_(search.queries, search.dim, false), x_(search.corpus, search.dim, false), flip_(flip * 0x01010101u), units_(x_.units()) {}

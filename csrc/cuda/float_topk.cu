@@ -15,7 +15,7 @@ __device__ float value_of(const unsigned char* at, int64_t i, Kind kind) {
 template <Kind kind, Form form>
 class FloatScorer {
 public:
-    static constexpr int tile = 1;
+    static constexpr int tile = 1, resident = 3;
 
     FloatScorer(const Search& search, Kind queries, Metric metric)
         : q_(search.queries), x_(search.corpus), dim_(static_cast<int>(search.dim)), queries_(queries), root_(metric == Metric::l2) {}
@@ -104,7 +104,7 @@ void scan_of(const Search& search, Kind queries, Metric metric, void* workspace,
 
 size_t float_workspace(const Search& search, const Stream& stream) {
     use(stream);
-    return Plan(search, 1, multiprocessors(stream)).workspace();
+    return plan_of<FloatScorer<Kind::f32, Form::dot>>(search, stream).workspace();  // as of every other kind and form
 }
 
 void float_topk(const Search& search, Kind queries, Kind corpus, Metric metric, void* workspace, const Stream& stream) {

@@ -53,7 +53,7 @@ const char* const targets = kTargets;
 size_t hamming_workspace(const Search& search, bool tensor, const Stream& stream) {
     use(stream);
     if (tensor) return smaller(queries_at_once(search), search.queries.n) * Minima::stride_for(search.corpus.n) * sizeof(uint16_t);
-    return Plan(search, together(search) ? kTogether : 1, multiprocessors(stream)).workspace();
+    return (together(search) ? plan_of<BitScorer<kTogether>>(search, stream) : plan_of<BitScorer<1>>(search, stream)).workspace();
 }
 
 void hamming_topk(const Search& search, bool tensor, int flip, void* workspace, const Stream& stream) {

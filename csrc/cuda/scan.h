@@ -2,6 +2,7 @@
 //
 // A scorer has
 //   tile                           queries of a block
+//   resident                       blocks that a multiprocessor's registers hold
 //   shared()                       bytes of shared memory for them
 //   prepare(first, count, memory)  the whole block reads queries first to first + tile, those below count
 //   ranks(rows, out)               out[r][q] of kRows rows, the same in all eight threads of a team
@@ -72,19 +73,16 @@ __device__ void write_results(const Scorer& scorer, const Reservoir& best, const
     }
 }
 
-// Blocks of a scan that a multiprocessor runs side by side: registers for them are seen to, and shared memory for any usual k.
-constexpr int resident(int tile) { return tile == 1 ? 4 : 3; }
-
 // How a search is split, and what it needs.
 struct Plan {
     int tile, tiles, splits, capacity, k;
     int64_t slice;  // rows of a split
 
-    Plan(const Search& search, int queries_of_block, int processors) : tile(queries_of_block), k(search.k) {
+    Plan(const Search& search, int queries_of_block, int blocks_at_once) : tile(queries_of_block), k(search.k) {
         tiles = static_cast<int>((search.queries.n + tile - 1) / tile);
-        // All of them at once; fewer for a large k, whose lists one block merges.
-        const int64_t wanted = static_cast<int64_t>(resident(tile)) * processors / tiles, few = (1 << 17) / k;
-        const int64_t most = wanted < few ? wanted : few > processors / tiles ? few : processors / tiles;
+        // All that run at once; fewer for a large k, whose lists one block merges.
+        const int64_t wanted = blocks_at_once / tiles, few = (1 << 17) / k, least = wanted / 4;
+        const int64_t most = wanted < few ? wanted : few > least ? few : least;
         const int64_t steps = (search.corpus.n + kStep - 1) / kStep;
         splits = static_cast<int>(steps < most ? steps : most < 1 ? 1 : most);
         slice = (search.corpus.n + splits - 1) / splits;
@@ -96,7 +94,12 @@ struct Plan {
 };
 
 template <class Scorer>
-__global__ void __launch_bounds__(kThreads, resident(Scorer::tile))
+Plan plan_of(const Search& search, Stream stream) {
+    return {search, Scorer::tile, Scorer::resident * multiprocessors(stream)};
+}
+
+template <class Scorer>
+__global__ void __launch_bounds__(kThreads, Scorer::resident)
     scan_kernel(Scorer scorer, Search search, Plan plan, int* tickets, Key* lists) {
     constexpr int tile = Scorer::tile;
     const int k = plan.k, splits = plan.splits, block_tile = blockIdx.x / splits, split = blockIdx.x % splits;
@@ -146,7 +149,7 @@ __global__ void __launch_bounds__(kThreads, resident(Scorer::tile))
 
 template <class Scorer>
 void scan(const Scorer& scorer, const Search& search, void* workspace, Stream stream) {
-    const Plan plan(search, Scorer::tile, multiprocessors(stream));
+    const Plan plan = plan_of<Scorer>(search, stream);
     auto* tickets = static_cast<int*>(workspace);
     auto* lists = reinterpret_cast<Key*>(static_cast<char*>(workspace) + plan.tickets());
     zero(tickets, plan.tickets(), stream);
