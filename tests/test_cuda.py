@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -14,15 +15,14 @@ pytest.importorskip("torch")
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not (ROOT / "csrc").is_dir(), reason="needs the source tree")]
 
-# As CMakeLists.txt compiles for a device: nothing contracted. The checked library asserts what plain indices do not.
-FLAGS = ("-std=c++17", "-O1", "-fPIC", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Wno-clobbered")
+# As CMakeLists.txt compiles for a device: nothing contracted.
+WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-clobbered")
+FLAGS = ("-std=c++17", "-O1", "-fPIC", "-ffp-contract=off", "-fvisibility=hidden", *WARNINGS)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds the extension, for the host."""
-    import sysconfig
-
     compiler, folder = tool("c++"), tmp_path_factory.mktemp("cuda")
     sources = [(path, ("-x", "c++")) for path in sorted((ROOT / "csrc" / "cuda").glob("*.cu"))]
     headers = (f"-I{pybind11.get_include()}", f"-I{sysconfig.get_path('include')}", "-O0")

@@ -94,7 +94,16 @@ def test_every_kind_of_float(device: str, values: str) -> None:
 
 @pytest.mark.parametrize("metric", cases.FLOAT_METRICS)
 def test_floats_of_any_shape(device: str, metric: str) -> None:
-    for q, n, d, k in ((1, 1, 1, 1), (2, 129, 8, 129), (1, 1100, 3, 5), (3, 520, 130, 400), (1, 5, 0, 2), (0, 5, 4, 2), (3, 0, 4, 2), (3, 5, 4, 0)):
+    for q, n, d, k in (
+        (1, 1, 1, 1),
+        (2, 129, 8, 129),
+        (1, 1100, 3, 5),
+        (3, 520, 130, 400),
+        (1, 5, 0, 2),
+        (0, 5, 4, 2),
+        (3, 0, 4, 2),
+        (3, 5, 4, 0),
+    ):
         queries, x = cases.operands(cases.Pairing("f32", "f32", (metric,)), q, n, d, "ties")
         agree(device, queries, x, k, f"{(q, n, d, k)}", metric=metric)
 
@@ -141,15 +150,15 @@ def agree_with_host(queries: np.ndarray, corpus: np.ndarray) -> None:
 def test_what_it_declines(device: str) -> None:
     rng = cases.rng_of("declined")
     x = moved(rng.standard_normal((300, 8)).astype(np.float32), device)
+    many = moved(rng.integers(0, 256, (2049, 2), dtype=np.uint8), device)
+    wide = moved(np.zeros((1, 20_000), np.float32), device)
     with pytest.raises(Unsupported, match="k is 2049"):
-        many = moved(rng.integers(0, 256, (2049, 2), dtype=np.uint8), device)
         fc.topk(many, many, 2049, metric="hamming", backend="cuda")
     with pytest.raises(Unsupported, match="no kernel for jaccard"):
         fc.topk(many, many, 2, metric="jaccard", backend="cuda")
     with pytest.raises(Unsupported, match="no kernel for ip of f32 and i8"):
         fc.topk(x, fc.quantize(x, "int8_row"), 2, metric="ip", backend="cuda")
     with pytest.raises(Unsupported, match="too large for one launch"):
-        wide = moved(np.zeros((1, 20_000), np.float32), device)
         fc.topk(wide, wide, 1, backend="cuda")
 
 
