@@ -1,5 +1,5 @@
-// CUDA's words on the host, for tests: one block at a time, its threads fibers that run from barrier to barrier, in an order that
-// turns round each time, so that a barrier left out shows.
+// CUDA's words on the host, for tests: one block at a time, its threads fibers. Warps of some blocks keep abreast, of others each runs
+// as far as a barrier lets it before another does; which of them first is drawn, so that a barrier left out shows.
 #pragma once
 #include <setjmp.h>
 #include <ucontext.h>
@@ -50,6 +50,7 @@ public:
         stacks_.resize(threads * stack);
         warps_.assign((threads + 31) / 32, {});
         block_ = {};
+        abreast_ = draw();
         for (int i = 0; i < threads; ++i) {
             Fiber& fiber = fibers_[i];
             fiber = {};
@@ -58,7 +59,7 @@ public:
             fiber.start.uc_stack.ss_size = stack;
             makecontext(&fiber.start, [] { running().enter(); }, 0);
         }
-        for (bool forward = true; step(forward);) forward = !forward;
+        while (step(draw()));
     }
 
     char* memory() { return reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(memory_.data()) + 127) / 128 * 128); }
@@ -95,6 +96,8 @@ private:
         int exchanges;
     };
 
+    bool draw() { return (draw_ = draw_ * 1664525 + 1013904223) >> 31; }
+
     void enter() {
         body_();
         fibers_[threadIdx.x].done = true;
@@ -113,24 +116,34 @@ private:
         if (!_setjmp(fiber.place)) _longjmp(scheduler_, 1);
     }
 
-    // Resumes whoever can go on; false when all are done.
+    // Takes each warp a step, or as far as the block's barrier lets it; false when all are done.
     bool step(bool forward) {
-        const int n = static_cast<int>(fibers_.size());
+        const int n = static_cast<int>(warps_.size());
         bool resumed = false, all_done = true;
-        for (int i = 0; i < n; ++i) {
-            const int at = forward ? i : n - 1 - i;
-            Fiber& fiber = fibers_[at];
-            if (fiber.done) continue;
-            all_done = false;
-            if (fiber.awaited && *fiber.awaited == fiber.seen) continue;
-            resumed = true;
-            resume(at);
-        }
+        for (int i = 0; i < n; ++i)
+            while (step_warp(forward ? i : n - 1 - i, forward)) {
+                resumed = true;
+                if (abreast_) break;
+            }
+        for (const Fiber& fiber : fibers_) all_done = all_done && fiber.done;
         if (!resumed && !all_done) {
             std::fputs("threads of a block wait at different barriers\n", stderr);
             std::abort();
         }
         return !all_done;
+    }
+
+    // Resumes the threads of a warp that can go on; false where none can.
+    bool step_warp(int warp, bool forward) {
+        bool resumed = false;
+        for (int i = 0; i < 32; ++i) {
+            const int at = 32 * warp + (forward ? i : 31 - i);
+            Fiber& fiber = fibers_[at];
+            if (fiber.done || (fiber.awaited && *fiber.awaited == fiber.seen)) continue;
+            resumed = true;
+            resume(at);
+        }
+        return resumed;
     }
 
     void resume(int at) {
@@ -147,6 +160,8 @@ private:
     std::vector<Fiber> fibers_;
     std::vector<Warp> warps_;
     Barrier block_;
+    uint32_t draw_ = 0;
+    bool abreast_ = false;
     jmp_buf scheduler_;
 };
 

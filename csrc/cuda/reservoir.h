@@ -27,7 +27,6 @@ public:
     __device__ Reservoir(char* memory, int capacity, int k) : keys(reinterpret_cast<Key*>(memory)), capacity_(capacity), k_(k) {}
 
     __device__ void clear() const {
-        __syncthreads();
         if (threadIdx.x == 0) {
             limit() = kEmpty;
             count() = 0;
