@@ -79,6 +79,11 @@ def disassembled(listing: str) -> dict[tuple[str, str], str]:
     return code
 
 
+def test_the_build_names_every_source() -> None:
+    build = (ROOT / "CMakeLists.txt").read_text()
+    assert all(f"csrc/cuda/{source.name}" in build for source in (ROOT / "csrc" / "cuda").glob("*.cu"))
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_resources(kernels: dict[str, list[Kernel]], target: str) -> None:
     """Nothing spills, and registers leave room for the blocks a launch counts on. Shared memory is asserted when it is compiled."""

@@ -12,10 +12,10 @@ static_assert(kTogether * (Reservoir::bytes(Reservoir::capacity_for(kTogetherMos
               "a block's memory");
 bool together(const Search& search) { return search.queries.n > 1 && search.k <= kTogetherMost; }
 
-// Queries whose minima are held at a time, in whole tiles.
+// Queries whose minima are held at a time, in whole tiles of one kind or the other.
 int64_t queries_at_once(const Search& search) {
     const int64_t most = static_cast<int64_t>(kMinima / (Minima::stride_for(search.corpus.n) * sizeof(uint16_t))) / 128 * 128;
-    return most < 128 ? 128 : most;
+    return most < 128 ? 16 : most;
 }
 
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }

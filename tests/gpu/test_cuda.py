@@ -193,10 +193,11 @@ def test_it_comes_first_and_larger_searches_go_on(device: str) -> None:
 @pytest.mark.parametrize("q", [1, MANY, 200])
 def test_large_corpora_of_bits(device: str, q: int) -> None:
     """Every multiprocessor has work; the host's own kernels say what is right."""
-    x = cases.rng_of("large").integers(0, 256, (300_001, 128), dtype=np.uint8)
+    x = cases.rng_of("large").integers(0, 256, (100_001, 128), dtype=np.uint8)
+    scores, rows = fc.topk(x[:q], x, 2000, metric="hamming")
     for k in (10, 500, 2000):
-        expected = fc.topk(x[:q], x, k, metric="hamming")
-        cases.assert_same(fc.topk(moved(x[:q], device), moved(x, device), k, metric="hamming", backend="cuda"), expected, f"k {k}")
+        result = fc.topk(moved(x[:q], device), moved(x, device), k, metric="hamming", backend="cuda")
+        cases.assert_same(result, (scores[:, :k], rows[:, :k]), f"k {k}")
 
 
 @on_gpu
@@ -261,8 +262,8 @@ def test_sanitized(check: str) -> None:
     sanitizer = shutil.which("compute-sanitizer") or shutil.which("/usr/local/cuda/bin/compute-sanitizer")
     if sanitizer is None:
         pytest.skip("compute-sanitizer is not installed")
-    options = ["--tool", check, "--kernel-regex", "kns=fec_cuda", "--error-exitcode", "9"]
-    done = subprocess.run([sanitizer, *options, sys.executable, "-c", SANITIZED], text=True, capture_output=True, check=False)
+    command = [sanitizer, "--tool", check, "--error-exitcode", "9", sys.executable, "-c", SANITIZED]
+    done = subprocess.run(command, text=True, capture_output=True, check=False, timeout=200)
     if "Device not supported" in done.stdout + done.stderr:
         pytest.skip("compute-sanitizer does not take this device")
     assert done.returncode == 0 and "searched" in done.stdout, done.stdout[-3000:] + done.stderr[-1000:]
