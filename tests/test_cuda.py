@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
+import numpy as np
 import pytest
 from programs import ROOT, python_environment, run, tool
+
+import fastembed_core as fc
+from fastembed_core.backends.cuda import BACKEND
 
 pybind11 = pytest.importorskip("pybind11")
 pytest.importorskip("torch")
@@ -41,6 +46,15 @@ def test_on_the_host(folder: Path) -> None:
     done = subprocess.run(command, text=True, capture_output=True, check=False, cwd=ROOT, env=environment)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     assert " passed" in done.stdout and "failed" not in done.stdout
+
+
+def test_it_says_why_it_is_passed_over() -> None:
+    missing = BACKEND.missing()
+    if missing is None:
+        pytest.skip("it runs here")
+    assert f"cuda: {missing}" in fc.explain("topk", device="cuda")
+    with pytest.raises(ImportError, match=re.escape(f"backend: cuda cannot run here, {missing}")):
+        fc.topk(np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32), 1, backend="cuda")
 
 
 def test_the_stub_is_the_extension(folder: Path) -> None:

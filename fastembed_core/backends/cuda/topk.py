@@ -13,7 +13,8 @@ from ...arrays import Mask, Rows, to_device
 from ...dispatch import Unsupported
 from ...ops.scores import Score
 
-SMALL = 1 << 27  # elements of all pairs of rows: some 20 µs of float64
+SMALL = 1 << 27  # elements of all pairs of rows, which wide float64 units score while several kernels would be launched
+WIDE = ((8, 0), (9, 0), (10, 0))  # compute capabilities of such units; any other has a thirty-second of them
 FEW = 4  # queries of which popcount keeps up with memory
 
 
@@ -76,7 +77,8 @@ def _by_tensor_cores(q: Rows, x: Rows, k: int, score: Score, excluded: int) -> b
         return q.n > FEW and 0 < q.dim <= _cuda.tensor_bits and k + excluded <= _cuda.most
     if score.form != "float" or not {q.kind, x.kind} <= {"f32", "f16", "bf16"}:
         raise Unsupported(f"it has no kernel for {score.metric} of {q.kind} and {x.kind} operands")
-    if q.dim > _cuda.most_floats or q.n * x.n * q.dim > SMALL:
+    wide = _cuda.on_host or torch.cuda.get_device_capability(x.data.device) in WIDE
+    if q.dim > _cuda.most_floats or q.n * x.n * q.dim > (SMALL if wide else SMALL // 32):
         raise Unsupported("the search is too large for one launch that scores every row in float64")
     return False
 
