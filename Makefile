@@ -22,15 +22,17 @@ test-hosts:
 hosts: $(VENV)/.hosts install
 	$(BIN)/pytest -p no:codspeed -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function tests/integrations $(ARGS)
 
-# The kernels on this machine's GPU, from this folder, with whatever torch and triton PYTHON has; CUDA C++ too where there is nvcc.
+# The kernels on this machine's GPU, from this folder, with whatever torch and triton PYTHON has; CUDA C++ too where nvcc builds it.
 test-gpu: export PYTHONPATH = $(CURDIR)
-test-gpu: $(if $(shell command -v nvcc),cuda)
+test-gpu:
+	-command -v nvcc > /dev/null && $(MAKE) cuda
 	@env -u TRITON_INTERPRET $(PYTHON) -c 'import sys; from fastembed_core.backends import triton; sys.exit(triton.BACKEND.missing())'
 	env -u TRITON_INTERPRET $(PYTHON) -m pytest tests/gpu $(ARGS)
 
 # The same kernels against the GPU's limits and its fastest rivals; writes bench/results.
 bench-gpu: export PYTHONPATH = $(CURDIR)
-bench-gpu: $(if $(shell command -v nvcc),cuda)
+bench-gpu:
+	-command -v nvcc > /dev/null && $(MAKE) cuda
 	env -u TRITON_INTERPRET $(PYTHON) -m bench.gpu $(ARGS)
 
 demo: $(VENV)/.extra-demo install
