@@ -1,10 +1,6 @@
-"""Tests of kernels on a CUDA device, or on the host: Triton's interpreted, where tests/test_triton.py runs them, and CUDA C++
-compiled for it, where tests/test_cuda.py does."""
+"""Tests of the Triton kernels: on a CUDA device, or interpreted on the host, where tests/test_triton.py runs them."""
 
 from __future__ import annotations
-
-import os
-from pathlib import Path
 
 import pytest
 
@@ -15,12 +11,7 @@ try:
 except ImportError as error:
     MISSING = str(error)
 
-# test_cuda.py says itself what is missing.
-collect_ignore = [path.name for path in Path(__file__).parent.glob("test_*.py") if MISSING and path.name != "test_cuda.py"]
-if "FASTEMBED_CORE_CUDA_ON_HOST" in os.environ:
-    import fastembed_core
-
-    fastembed_core.__path__.insert(0, os.environ["FASTEMBED_CORE_CUDA_ON_HOST"])
+collect_ignore_glob = ["test_[!c]*.py", "test_c[!u]*.py"] if MISSING else []  # test_cuda.py says itself what it misses
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from fastembed_core.dispatch import Unsupported
 
 from .operands import moved
 
+if "FASTEMBED_CORE_CUDA_ON_HOST" in os.environ:
+    fc.__path__.insert(0, os.environ["FASTEMBED_CORE_CUDA_ON_HOST"])
 if BACKEND.missing():
     pytest.skip(f"{BACKEND.missing()}", allow_module_level=True)
 
