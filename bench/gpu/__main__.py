@@ -13,11 +13,12 @@ import torch
 import fastembed_core as fc
 from fastembed_core.backends.triton import BACKEND
 
-from . import extension, workloads
+from . import extension
 from .limits import measured, seconds
+from .workloads import WORKLOADS as TRITON
 from .workloads import Work
 
-WORKLOADS = (*workloads.WORKLOADS, *extension.WORKLOADS)
+WORKLOADS = (*TRITON, *extension.WORKLOADS)
 
 
 @dataclass
@@ -63,8 +64,8 @@ def main() -> None:
     limits = measured(device, asked.scale)
     print("  ".join(f"{name} {rate / 1e12:.2f}T/s" for name, rate in limits.items()))
     rows = []
-    for made in WORKLOADS:
-        for work in made(device, asked.scale):
+    for workloads in WORKLOADS:
+        for work in workloads(device, asked.scale):
             if asked.only not in work.name:
                 continue
             rows.append(row_of(work, limits))
