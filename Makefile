@@ -9,7 +9,7 @@ LINT := ruff mypy codespell clang-format
 export FASTEMBED_CORE_REQUIRE_NATIVE = 1
 export PYTHONSAFEPATH = 1
 
-.PHONY: test test-hosts hosts test-gpu lint format demo bench bench-gpu stubs dev install clean
+.PHONY: test test-hosts hosts test-gpu lint format demo bench bench-gpu stubs dev cuda install clean
 
 # A worker a core, each taking whole files in order: what a file's tests share is built once.
 test: $(VENV)/.extra-$(EXTRAS) install
@@ -22,15 +22,17 @@ test-hosts:
 hosts: $(VENV)/.hosts install
 	$(BIN)/pytest -p no:codspeed -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function tests/integrations $(ARGS)
 
-# The Triton kernels on this machine's GPU, from this folder, with whatever torch and triton PYTHON has.
+# The kernels on this machine's GPU, from this folder, with whatever torch and triton PYTHON has; CUDA C++ too where nvcc builds it.
 test-gpu: export PYTHONPATH = $(CURDIR)
 test-gpu:
+	-command -v nvcc > /dev/null && $(MAKE) cuda
 	@env -u TRITON_INTERPRET $(PYTHON) -c 'import sys; from fastembed_core.backends import triton; sys.exit(triton.BACKEND.missing())'
 	env -u TRITON_INTERPRET $(PYTHON) -m pytest tests/gpu $(ARGS)
 
 # The same kernels against the GPU's limits and its fastest rivals; writes bench/results.
 bench-gpu: export PYTHONPATH = $(CURDIR)
 bench-gpu:
+	-command -v nvcc > /dev/null && $(MAKE) cuda
 	env -u TRITON_INTERPRET $(PYTHON) -m bench.gpu $(ARGS)
 
 demo: $(VENV)/.extra-demo install
@@ -46,12 +48,12 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/codespell
-	$(BIN)/clang-format --dry-run -Werror $$(find csrc -name '*.cpp' -o -name '*.h')
+	$(BIN)/clang-format --dry-run -Werror $$(find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 
 format: $(VENV)/.lint
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
-	$(BIN)/clang-format -i $$(find csrc -name '*.cpp' -o -name '*.h')
+	$(BIN)/clang-format -i $$(find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 
 # The stub of the extension, from the extension.
 stubs: $(VENV)/.extra-$(EXTRAS) install
@@ -64,8 +66,16 @@ dev:
 	cmake --build build/dev -j 2
 	install build/dev/_core*.so fastembed_core/
 
+# The CUDA extension, built in place by nvcc with pybind11's headers, or torch's copy of them.
+cuda:
+	cmake -S . -B build/cuda -DFASTEMBED_CORE_PYTHON=OFF -DFASTEMBED_CORE_CUDA=ON -DPython_EXECUTABLE=$$(command -v $(PYTHON)) \
+		-Dpybind11_INCLUDE_DIR=$$($(PYTHON) -c 'import pybind11; print(pybind11.get_include())' 2> /dev/null \
+		|| $(PYTHON) -c 'import torch; print(torch.__path__[0] + "/include")') > /dev/null
+	cmake --build build/cuda --target _cuda -j 3
+	install build/cuda/_cuda*.so fastembed_core/
+
 clean:
-	rm -rf $(VENV) .venv-hosts build dist fastembed_core/_core*.so
+	rm -rf $(VENV) .venv-hosts build dist fastembed_core/_core*.so fastembed_core/_cuda*.so
 
 install: $(VENV)/.build
 	$(PIP) install --no-build-isolation --no-deps --force-reinstall .

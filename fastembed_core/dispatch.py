@@ -18,11 +18,11 @@ from typing import Any
 
 from .fp_state import ieee
 
-BUILT_IN = ("reference", "numpy", "numba", "torch", "cpu", "triton")
+BUILT_IN = ("reference", "numpy", "numba", "torch", "cpu", "triton", "cuda")
 
 # Fastest first. An operation whose order differs says so in its contract (`ORDER`); the reference is never automatic.
 CPU_ORDER = ("cpu", "numpy", "numba")
-CUDA_ORDER = ("triton", "torch")
+CUDA_ORDER = ("cuda", "triton", "torch")
 GRAD_ORDER = ("torch",)
 
 

@@ -59,7 +59,7 @@ def columns(reference: bool = False) -> list[Column]:
     for name in dispatch.backends():
         if name == "cpu" and isas():
             found += [Column(name, isa) for isa in isas()]
-        elif name != "triton" and (name != "reference" or reference):  # Triton's tests are tests/gpu
+        elif name not in ("triton", "cuda") and (name != "reference" or reference):  # whose tests are tests/gpu
             found.append(Column(name))
     return found
 

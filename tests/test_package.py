@@ -115,7 +115,7 @@ def test_a_wheel_built_from_the_source_distribution(tmp_path: Path) -> None:
     modules = {str(p.relative_to(ROOT)) for p in (ROOT / "fastembed_core").rglob("*.py")}
     compiled = [n for n in names if n.endswith(".so")]
     assert len(compiled) == 1
-    expected = modules | {"fastembed_core/py.typed", "fastembed_core/_core.pyi", compiled[0]}
+    expected = modules | {"fastembed_core/py.typed", "fastembed_core/_core.pyi", "fastembed_core/_cuda.pyi", compiled[0]}
     assert {n for n in names if ".dist-info/" not in n} == expected
     assert any(n.endswith("licenses/LICENSE") for n in names)
     assert re.findall(r"^Requires-Dist: (?!.*extra)(.*)$", metadata, re.MULTILINE) == ["numpy>=1.26"]

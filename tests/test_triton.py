@@ -13,8 +13,11 @@ pytest.importorskip("torch")
 pytest.importorskip("triton")
 
 
+FILES = sorted(path.name for path in (Path(__file__).parent / "gpu").glob("test_*.py") if path.name != "test_cuda.py")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("file", sorted(path.name for path in (Path(__file__).parent / "gpu").glob("test_*.py")))
+@pytest.mark.parametrize("file", FILES)
 def test_interpreted(file: str) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(ROOT / "tests" / "gpu" / file)]
     environment = {**python_environment(), "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}

@@ -13,11 +13,11 @@ import torch
 import fastembed_core as fc
 from fastembed_core.backends.triton import BACKEND
 
-from . import searches, tune, workloads
+from . import extension, searches, tune, workloads
 from .limits import measured, seconds
 from .workloads import Work
 
-WORKLOADS = (*workloads.WORKLOADS, *searches.WORKLOADS)
+WORKLOADS = (*workloads.WORKLOADS, *searches.WORKLOADS, *extension.WORKLOADS)
 
 
 @dataclass
