@@ -20,7 +20,7 @@ st = pytest.importorskip("sentence_transformers", minversion="6.0")
 from sentence_transformers import util  # noqa: E402
 from sentence_transformers.sentence_transformer import modules as st_modules  # noqa: E402
 
-import fastembed_core as fc  # noqa: E402
+from fastembed_core import dispatch  # noqa: E402
 from fastembed_core.integrations import sentence_transformers as ours  # noqa: E402
 
 TEXTS = [
@@ -126,17 +126,11 @@ def test_similarity(model: Any, name: str) -> None:
         model.similarity_fn_name = "cosine"
 
 
-def noted(calls: list[str], name: str, run: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that writes its name into `calls` first."""
-    return lambda *args, **kwargs: (calls.append(name), run(*args, **kwargs))[1]
-
-
 def test_kernels_do_run(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was replaced is not run by the host: it may be broken."""
     ours.accelerate(model)
     calls: list[str] = []
-    for name in ("pool", "normalize", "quantize", "similarity"):
-        monkeypatch.setattr(fc, name, noted(calls, name, getattr(fc, name)))
+    monkeypatch.setattr(dispatch, "run", lambda op, *args, _run=dispatch.run, **how: (calls.append(op), _run(op, *args, **how))[1])
     monkeypatch.setattr(st_modules.Pooling, "forward", None)
     monkeypatch.setattr(st_modules.Normalize, "forward", None)
     vectors = model.encode(TEXTS)
@@ -256,11 +250,31 @@ def test_prompt_left_out(mode: str, padding: str) -> None:
         {"attention_mask": torch.ones(5, 9, dtype=torch.int64)},
         {"attention_mask": torch.ones(5, 17) / 2},
         {"attention_mask": torch.ones(5, 17, dtype=torch.bool)},
+        {"attention_mask": torch.arange(85).reshape(5, 17) % 3 + 1},
+        {"attention_mask": torch.ones(1, 17, dtype=torch.int64)},
+        {"token_embeddings": torch.randn(5, 24, 17, generator=torch.Generator().manual_seed(4)).transpose(1, 2)},
+        {"token_embeddings": torch.randn(17, 5, 24, generator=torch.Generator().manual_seed(4)).flip(0).transpose(0, 1)},
+        {"token_embeddings": torch.nn.Parameter(torch.ones(5, 17, 24))},
+        {"token_embeddings": torch.empty(0, 17, 24), "attention_mask": torch.empty(0, 17, dtype=torch.int64)},
         {"token_weights_sum": torch.full((5,), 3.0)},
         {"cls_token_embeddings": torch.ones(5, 24)},
         {"attention_mask": torch.tensor([1, 1, 0, 1, 1])[:, None].repeat(1, 17)},
     ],
-    ids=["no mask", "another mask", "weights as a mask", "bool", "weighted", "cls given", "an empty sequence"],
+    ids=[
+        "no mask",
+        "another mask",
+        "weights as a mask",
+        "bool",
+        "weights in integers",
+        "one mask for all",
+        "elements apart",
+        "tokens apart",
+        "a parameter",
+        "nothing",
+        "weighted",
+        "cls given",
+        "an empty sequence",
+    ],
 )
 @pytest.mark.parametrize("mode", MODES)
 def test_odd_features(mode: str, changes: dict[str, Any]) -> None:

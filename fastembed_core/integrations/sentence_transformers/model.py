@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, StaticEmbedding
@@ -14,14 +15,16 @@ from sentence_transformers.util import SimilarityFunction
 
 import fastembed_core as fc
 
+from ... import dispatch
+from ...arrays import Rows
+from ...ops.pool import EPS, SUMS, Recipe, Tokens
 from . import late_interaction
-from ._embeddings import matrix, plain, view
+from ._embeddings import KINDS, matrix, memory, plain, tensor
 from .quantization import quantize_embeddings
 
 logger = logging.getLogger(__name__)
 
 PRECISION = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "float32"}
-SUMS = frozenset({"mean", "weightedmean", "mean_sqrt_len_tokens"})
 METRICS = {"cosine": "cosine", "dot": "ip", "euclidean": "l2"}
 
 
@@ -73,49 +76,58 @@ def restore(model: Any) -> Any:
 
 def _pooling(module: Any, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     modes = (module.pooling_mode,) if isinstance(module.pooling_mode, str) else module.pooling_mode
-    tokens = features["token_embeddings"]
-    lay = _layout(module, features, modes) if plain(tokens) else None
-    if lay is None:
-        result: dict[str, Any] = Pooling.forward(module, features, **kwargs)
-        return result
-    x = view(tokens.squeeze(0) if "cu_seqlens" in lay else tokens)
-    precision = PRECISION[tokens.dtype]
-    parts = [torch.as_tensor(fc.pool(x, mode=mode, precision=precision, **lay)).to(tokens.dtype) for mode in modes]
-    features["sentence_embedding"] = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+    states = _states(module, features, modes)
+    if states is None:
+        return cast("dict[str, Any]", Pooling.forward(module, features, **kwargs))
+    dim, precision = states.data.shape[-1], "float16" if states.kind == "f16" else "float32"
+    vectors = np.empty((states.n, len(modes) * dim), precision)
+    for i, mode in enumerate(modes):  # not by fc.pool: to check one short text once more takes as long as to pool it
+        dispatch.run("pool", states, Recipe(mode, None, 1.0, dim, False, precision, None), vectors[:, i * dim : (i + 1) * dim], None)
+    pooled = torch.from_numpy(vectors)
+    features["sentence_embedding"] = pooled.bfloat16() if states.kind == "bf16" else pooled
     return features
 
 
-def _layout(module: Any, features: dict[str, Any], modes: tuple[str, ...]) -> dict[str, Any] | None:
-    """Which tokens count, as `pool` takes it; None where the host gives a meaning of its own to it."""
+def _states(module: Any, features: dict[str, Any], modes: tuple[str, ...]) -> Tokens | None:
+    """The tokens and which of them count; None where the host gives a meaning of its own to it."""
     tokens = features["token_embeddings"]
-    weighted = "token_weights_sum" in features and not SUMS.isdisjoint(modes)
-    if weighted or tokens.ndim != 3 or ("cls_token_embeddings" in features and "cls" in modes):
+    if not plain(tokens) or tokens.ndim != 3 or not tokens.numel():
+        return None
+    if ("token_weights_sum" in features and not SUMS.isdisjoint(modes)) or ("cls_token_embeddings" in features and "cls" in modes):
         return None
     prompt = 0 if module.include_prompt else features.get("prompt_length", 0)
     prompt = int(prompt.flatten()[0]) if isinstance(prompt, torch.Tensor) else int(prompt)
-    ends = features.get("cu_seq_lens_q")
-    if ends is not None:
-        empty = bool((ends[1:] == ends[:-1]).any())
-        return None if prompt or empty or tokens.shape[0] != 1 else {"cu_seqlens": ends}
+    if "cu_seq_lens_q" in features:
+        ends = features["cu_seq_lens_q"].numpy().astype(np.int64)
+        whole = tokens.shape[0] == 1 and ends[0] == 0 and ends[-1] == tokens.shape[1] and bool((ends[1:] > ends[:-1]).all())
+        return Tokens(memory(tokens)[0], KINDS[tokens.dtype], None, None, ends) if whole and not prompt else None
     mask = features.get("attention_mask")
     if mask is None or mask.size(-1) != tokens.shape[1]:
-        return {} if not prompt else None
-    if mask.ndim != 2 or mask.is_floating_point() or mask.device != tokens.device:
+        return None if prompt else Tokens(memory(tokens), KINDS[tokens.dtype], None, None, None)
+    if mask.shape != tokens.shape[:2] or mask.is_floating_point() or not mask.is_cpu:
         return None
     if prompt:
         if "weightedmean" in modes:
             return None  # the tokens left keep the weights of their old places
         mask = module._exclude_prompt_from_mask(mask, prompt)
+    given = mask.numpy()
+    valid = np.ascontiguousarray(given == 1)
+    if np.count_nonzero(valid) != np.count_nonzero(given):
+        return None  # a mask that weighs
     # Of a sequence without tokens the host's max is -inf and its cls the first padding.
-    return None if not SUMS.issuperset(modes) and not bool((mask != 0).any(dim=1).all()) else {"mask": mask.detach().numpy()}
+    there = SUMS.issuperset(modes) or bool(valid.any(axis=1).all())
+    return Tokens(memory(tokens), KINDS[tokens.dtype], valid, None, None) if there else None
 
 
 def _normalize(module: Any, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     x = features.get(module.module_input_name)
-    if x is None or not plain(x):
-        result: dict[str, Any] = Normalize.forward(module, features, **kwargs)
-        return result
-    features[module.module_output_name] = torch.as_tensor(fc.normalize(view(x)))
+    if x is None or not plain(x) or not x.numel() or not x.ndim:
+        return cast("dict[str, Any]", Normalize.forward(module, features, **kwargs))
+    rows = memory(x)
+    unit = np.empty(rows.shape, rows.dtype)
+    dim = rows.shape[-1]
+    dispatch.run("normalize", Rows(rows.reshape(-1, dim), KINDS[x.dtype], dim), EPS, unit.reshape(-1, dim))
+    features[module.module_output_name] = tensor(unit)
     return features
 
 
@@ -123,8 +135,7 @@ def _static(module: Any, features: dict[str, Any], **kwargs: Any) -> dict[str, A
     bag = module.embedding
     odd = bag.mode != "mean" or bag.max_norm is not None or bag.padding_idx is not None or bag.include_last_offset
     if odd or not plain(bag.weight) or not len(features["input_ids"]):
-        result: dict[str, Any] = StaticEmbedding.forward(module, features, **kwargs)
-        return result
+        return cast("dict[str, Any]", StaticEmbedding.forward(module, features, **kwargs))
     rows = fc.embedding_bag(
         bag.weight, features["input_ids"], features["offsets"], include_last_offset=False, precision=PRECISION[bag.weight.dtype]
     )
