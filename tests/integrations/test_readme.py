@@ -247,7 +247,7 @@ def txtai() -> Any:
     return {"Embeddings": host.Embeddings}, check
 
 
-@host("fastembed_core.integrations.mteb", "FastIndex")
+@host("fastembed_core.integrations.mteb", "SearchEncoderWrapper")
 def mteb() -> Any:
     models = pytest.importorskip("mteb.models")
     meta = pytest.importorskip("mteb.models.model_meta")
@@ -258,9 +258,9 @@ def mteb() -> Any:
     def check(v: dict[str, Any]) -> bool:
         index = v["model"].index_backend
         index.add_documents(random(9, 4), [str(i) for i in range(9)])
-        return isinstance(index, v["FastIndex"]) and index.search(random(9, 4), 1, None)[1] == [[i] for i in range(9)]
+        return isinstance(v["model"], models.SearchEncoderWrapper) and index.search(random(9, 4), 1, None)[1] == [[i] for i in range(9)]
 
-    return {"model": Model(), "SearchEncoderWrapper": models.SearchEncoderWrapper}, check
+    return {"model": Model()}, check
 
 
 @host("fastembed_core.integrations.milvus", "search")
