@@ -52,7 +52,7 @@ def same_hits(a: Any, b: Any) -> bool:
 
 
 def measure(name: str, scale: float, rounds: int, budget: float) -> dict[str, Any]:
-    """Medians of both sides, called in turn; at least once each, then as often as rounds and budget allow."""
+    """Medians of both sides, called in turn, either first every other time; once each, then as often as rounds and budget allow."""
     row: dict[str, Any] = {"name": name, "title": HOSTS[name].title}
     try:
         comparison = HOSTS[name].make(scale)
@@ -62,7 +62,8 @@ def measure(name: str, scale: float, rounds: int, budget: float) -> dict[str, An
         return row | {"reason": "wrong: the results differ"}
     seconds: dict[str, list[float]] = {"alone": [], "with_line": []}
     while len(seconds["alone"]) < rounds and (not seconds["alone"] or sum(sum(times) for times in seconds.values()) < budget):
-        for side, times in seconds.items():
+        order = list(seconds.items())
+        for side, times in order if len(seconds["alone"]) % 2 else reversed(order):
             start = time.perf_counter()
             getattr(comparison, side)()
             times.append(time.perf_counter() - start)

@@ -35,9 +35,9 @@ def encoding(call: Callable[[Any], Any], same: Callable[[Any, Any], bool]) -> Co
     return Comparison(lambda: call(restore(model())), lambda: call(accelerate(model())), same)
 
 
-@host("encode, 512 texts, all-MiniLM-L6-v2")
+@host("encode, 128 texts, all-MiniLM-L6-v2")
 def encode(scale: float) -> Comparison:
-    chosen = texts(max(8, int(512 * scale)))
+    chosen = texts(max(8, int(128 * scale)))
     return encoding(lambda m: m.encode(chosen), near(1e-6))
 
 

@@ -39,25 +39,25 @@ def kneighbors_euclidean(scale: float) -> Comparison:
     return kneighbors("euclidean", scale)
 
 
-@host("scikit-learn: LocalOutlierFactor, cosine, fit_predict of 20k vectors")
+@host("scikit-learn: LocalOutlierFactor, cosine, 10k vectors")
 def local_outlier_factor(scale: float) -> Comparison:
     from sklearn import neighbors
 
     from fastembed_core.integrations import sklearn as ours
 
-    x = vectors(scale, 20_000)
+    x = vectors(scale, 10_000)
     alone, with_line = (module.LocalOutlierFactor(metric="cosine") for module in (neighbors, ours))
     return Comparison(lambda: alone.fit_predict(x), lambda: with_line.fit_predict(x), lambda a, b: bool((a == b).mean() > 0.999))
 
 
-@host("scikit-learn: DBSCAN, cosine, 20k vectors; ours by RadiusNeighborsTransformer")
+@host("scikit-learn: DBSCAN, cosine, 10k vectors; ours by RadiusNeighborsTransformer")
 def dbscan(scale: float) -> Comparison:
     from sklearn.cluster import DBSCAN
     from sklearn.pipeline import make_pipeline
 
     from fastembed_core.integrations.sklearn import RadiusNeighborsTransformer
 
-    x, eps = vectors(scale, 20_000), 0.35
+    x, eps = vectors(scale, 10_000), 0.35
     alone = DBSCAN(eps=eps, metric="cosine")
     with_line = make_pipeline(RadiusNeighborsTransformer(radius=eps, metric="cosine"), DBSCAN(eps=eps, metric="precomputed"))
     return Comparison(lambda: alone.fit_predict(x), lambda: with_line.fit_predict(x), lambda a, b: bool((a == b).mean() > 0.999))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def _encode_batch(model: Any, sentences: Sequence[str], normalize: bool) -> np.n
         return host
     tokens = model.tokenize(sentences=sentences)
     lengths = np.array([len(ids) for ids in tokens])
-    ids = np.fromiter((i for one in tokens for i in one), np.int64, int(lengths.sum()))
+    ids = np.fromiter(chain.from_iterable(tokens), np.int64, int(lengths.sum()))
     ends = np.concatenate([[0], np.cumsum(lengths)])
     weights = None
     if model.weights is not None:  # the host divides by the number of tokens, not by their weight
