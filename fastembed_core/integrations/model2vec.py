@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Sequence
 from itertools import chain
@@ -17,6 +16,8 @@ import numpy as np
 from model2vec import StaticModel
 
 import fastembed_core as fc
+
+from ._instance import put, take
 
 logger = logging.getLogger(__name__)
 
@@ -36,14 +37,14 @@ def accelerate(model: Any) -> Any:
     """
     if not isinstance(model, StaticModel):
         raise TypeError(f"model: got {type(model).__name__}, expected a model2vec StaticModel")
-    model._encode_batch = functools.partial(_encode_batch, model)
-    logger.info("accelerate: replaced the batches of encode")
+    left = put(model, {"_encode_batch": _encode_batch})
+    logger.info("accelerate: %s the batches of encode", "left" if left else "replaced")
     return model
 
 
 def restore(model: Any) -> Any:
     """Undo `accelerate`. Returns the model."""
-    model.__dict__.pop("_encode_batch", None)
+    take(model, ["_encode_batch"])
     return model
 
 

@@ -296,6 +296,18 @@ def test_a_pooling_of_someone_s_own(caplog: pytest.LogCaptureFixture) -> None:
     torch.testing.assert_close(after, before, rtol=0, atol=0)
 
 
+def test_methods_of_someone_s_own(caplog: pytest.LogCaptureFixture) -> None:
+    """What a program has put into the instance stays, however often we come and go."""
+    model = st.SentenceTransformer(modules=[st_modules.Pooling(24), st_modules.Normalize()], device="cpu")
+    model.encode, model[0].forward = (lambda *args: "mine"), (lambda features: features | {"sentence_embedding": torch.ones(1, 24)})
+    with caplog.at_level(logging.INFO, "fastembed_core"):
+        ours.accelerate(ours.accelerate(model))
+    assert caplog.messages[-1] == "accelerate: replaced Normalize, similarity, similarity_pairwise; left Pooling, encode"
+    assert model.encode("a") == "mine" and model[0]({})["sentence_embedding"].sum() == 24
+    ours.restore(ours.restore(model))
+    assert model.encode("a") == "mine" and "forward" not in vars(model[1]) and "similarity" not in vars(model)
+
+
 def test_traced_and_compiled() -> None:
     model = ours.accelerate(st.SentenceTransformer(modules=[st_modules.Pooling(24), st_modules.Normalize()], device="cpu"))
     features = features_of(torch.float32, "right")

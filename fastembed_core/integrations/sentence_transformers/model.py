@@ -18,6 +18,7 @@ import fastembed_core as fc
 from ... import dispatch
 from ...arrays import Rows
 from ...ops.pool import EPS, SUMS, Recipe, Tokens
+from .._instance import put, take
 from . import late_interaction
 from ._embeddings import KINDS, matrix, memory, plain, tensor
 from .quantization import quantize_embeddings
@@ -38,7 +39,7 @@ def accelerate(model: Any) -> Any:
     every pass that trains, traces or compiles, run the host's code.
 
     Only attributes of the instance change: `save` writes, and `restore` leaves, what was there before. A log line of level
-    INFO says what was replaced, and which modules, being someone's own, were left.
+    INFO says what was replaced, and which modules and methods, being someone's own, were left.
 
     Raises
     ------
@@ -52,14 +53,11 @@ def accelerate(model: Any) -> Any:
     for module in model.modules():
         for host, ours in FORWARDS.items():
             if isinstance(module, host):
-                own = type(module).forward is not host.forward
+                own = type(module).forward is not host.forward or put(module, {"forward": ours})
                 (left if own else replaced).append(type(module).__name__)
-                if not own:
-                    module.forward = functools.partial(ours, module)
-    late = not isinstance(model, SentenceTransformer)
-    for name, method in (LATE_METHODS if late else METHODS).items():
-        setattr(model, name, functools.partial(method, model))
-        replaced.append(name)
+    methods = METHODS if isinstance(model, SentenceTransformer) else LATE_METHODS
+    left += put(model, methods)
+    replaced += [name for name in methods if name not in left]
     logger.info("accelerate: replaced %s%s", ", ".join(replaced), f"; left {', '.join(left)}" if left else "")
     return model
 
@@ -67,10 +65,7 @@ def accelerate(model: Any) -> Any:
 def restore(model: Any) -> Any:
     """Undo `accelerate`: every module and method is the host's own again. Returns the model; one never accelerated stays as it is."""
     for module in model.modules():
-        for name in ("forward", *METHODS):
-            ours = module.__dict__.get(name)
-            if isinstance(ours, functools.partial) and ours.func.__module__ == __name__:
-                delattr(module, name)
+        take(module, ("forward", *METHODS))
     return model
 
 
