@@ -177,6 +177,18 @@ def pylate() -> Any:
     return {}, lambda v: v["colbert_scores"](random(2, 4, 8), random(3, 5, 8)).shape == (2, 3)
 
 
+@host("fastembed_core.integrations.pylate", "Flat")
+def pylate_index() -> Any:
+    pytest.importorskip("pylate")
+    x = random(6, 5, 8)
+
+    def check(v: dict[str, Any]) -> bool:
+        v["retriever"].index.add_documents([f"d{i}" for i in range(6)], x)
+        return [hits[0]["id"] for hits in v["retriever"].retrieve(x[:2] * 9, k=1)] == ["d0", "d1"]
+
+    return {"retrieve": importlib.import_module("pylate.retrieve")}, check
+
+
 @host("fastembed_core.integrations.qdrant_fastembed", "patch")
 def qdrant_fastembed() -> Any:
     pytest.importorskip("fastembed")
