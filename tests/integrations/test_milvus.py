@@ -154,6 +154,15 @@ def test_types_that_milvus_lite_lacks() -> None:
             np.testing.assert_allclose([hit["distance"] for hit in hits], np.sort(expected)[::-1], rtol=1e-5)
 
 
+def test_lists_and_nothing(rows: np.ndarray) -> None:
+    assert search(rows.tolist(), rows[:2].tolist(), 3) == search(rows, rows[:2], 3)
+    assert search(rows, rows[:1], 1, ids=np.arange(1000, 1000 + ROWS)) == [[{"id": 1000, "distance": 1.0}]]
+    assert search(rows[:0], rows[:1], 3) == [[]] == search(rows, rows[:1], 0)
+    assert search_lists([], [rows[:2]], 3) == [[]] and search_lists([rows], [], 3) == []
+    with pytest.raises(ValueError, match="ids: got 2, expected 300, one for each row of data"):
+        search(rows, rows[:1], 5, ids=[1, 2])
+
+
 def test_other_metric_types_are_refused(rows: np.ndarray) -> None:
     assert set(TYPES) < set(METRIC_TYPES)
     with pytest.raises(ValueError, match="metric_type: got 'cosin', expected one of COSINE, IP, L2, HAMMING, JACCARD"):

@@ -97,6 +97,9 @@ def test_precisions(model: Any, precision: str) -> None:
     assert isinstance(after, torch.Tensor) and after.dtype == before.dtype
     before, after = both(model, lambda m: m.encode(TEXTS, precision=precision, convert_to_numpy=False))
     assert isinstance(after, list) and after[0].dtype == before[0].dtype and after[0].shape == before[0].shape
+    for how in ({}, {"convert_to_tensor": True}, {"convert_to_numpy": False}):
+        before, after = both(model, lambda m, how=how: m.encode([], precision=precision, **how))
+        assert type(after) is type(before) and len(after) == 0 and getattr(after, "dtype", None) == getattr(before, "dtype", None)
 
 
 def test_one_text_in_codes(model: Any) -> None:

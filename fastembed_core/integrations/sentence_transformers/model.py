@@ -146,12 +146,13 @@ def _encode(model: Any, inputs: Any = None, *args: Any, **kwargs: Any) -> Any:
     host = functools.partial(type(model).encode, model)
     precision = kwargs.get("precision")
     asked = "sentences" not in kwargs and len(args) < 5 and kwargs.get("output_value", "sentence_embedding") == "sentence_embedding"
-    if precision not in ("int8", "uint8", "binary", "ubinary") or not asked:
+    empty = not isinstance(inputs, str) and hasattr(inputs, "__len__") and len(inputs) == 0
+    if precision not in ("int8", "uint8", "binary", "ubinary") or not asked or empty:
         return host(*(() if inputs is None else (inputs,)), *args, **kwargs)
     tensor, array = kwargs.pop("convert_to_tensor", False), kwargs.pop("convert_to_numpy", True)
     vectors = host(inputs, *args, **{**kwargs, "precision": "float32"}, convert_to_tensor=True)
-    one = vectors.ndim == 1 and len(vectors) > 0
-    codes = quantize_embeddings(vectors[None] if one else vectors, precision) if len(vectors) else vectors.cpu().numpy()
+    one = vectors.ndim == 1
+    codes = quantize_embeddings(vectors[None] if one else vectors, precision)
     result = torch.from_numpy(codes) if tensor else codes if array else list(torch.from_numpy(codes))
     return result[0] if one else result
 
