@@ -41,7 +41,7 @@ demo: $(VENV)/.extra-demo install
 # Every workload against every rival and this machine's limits, then whole programs of hosts; writes bench/results. ARGS names workloads, threads, a scale.
 bench: $(VENV)/.extra-bench install
 	$(BIN)/python bench $(ARGS)
-	$(if $(ARGS),,$(BIN)/python bench/hosts.py)
+	$(if $(ARGS),,$(BIN)/python bench/hosts)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check

@@ -103,6 +103,15 @@ class Store(Generic[T]):
         found = zip(map(self._names.get, numbers[0].tolist()), scores[0].tolist(), strict=True)
         return [(name, score) for name, score in found if name is not None]  # None: no place filled, or removed meanwhile
 
+    def __getstate__(self) -> dict[str, Any]:
+        with self._changes:
+            names = [] if self._corpus is None else [self._names[number] for number in self._corpus.ids.tolist()]
+            return {"metric": self.metric, "names": names, "vectors": self.vectors(names), "items": [self.items[name] for name in names]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["metric"])  # type: ignore[misc]
+        self.put(state["names"], state["vectors"], state["items"])
+
     def save(self, path: str | Path, encode: Callable[[T], Any]) -> None:
         """Write the items to `path` as JSON, `encode` giving each one's, and the vectors to a file beside it that `path` names.
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from .. import ops
 from ..ops.merge_topk import merge_topk
+from ..ops.topk import topk as search
 
 _TYPES = (pa.float32(), pa.float16(), pa.float64(), pa.int8(), pa.uint8())
 
@@ -57,7 +57,7 @@ def topk(queries: Any, source: Any, k: int, *, column: str | None = None, metric
     parts = [part for part in chunks(source, column) if len(part)]
     if not parts:
         raise ValueError("source: got a column without rows, expected at least 1")
-    found = [ops.topk.topk(queries, part, k, metric=metric) for part in parts]
+    found = [search(queries, part, k, metric=metric) for part in parts]
     firsts = np.cumsum([0, *map(len, parts[:-1])]).tolist()
     return merge_topk(found, k, metric=metric or "cosine", offsets=firsts)
 
@@ -73,6 +73,8 @@ def _rows(chunk: Any) -> np.ndarray:
     """One chunk as an array over its memory."""
     if isinstance(chunk, pa.ExtensionArray):
         chunk = chunk.storage
+    if not isinstance(chunk, pa.Array):
+        raise TypeError(f"source: got {type(chunk).__name__}, expected an Arrow array of vectors, or a table and its column")
     kind = chunk.type
     if not (pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)) or kind.value_type not in _TYPES:
         raise TypeError(f"source: got a column of {kind}, expected lists of one size of float32, float16, float64, int8 or uint8")

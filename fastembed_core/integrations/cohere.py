@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 import fastembed_core as fc
+
+from ._lists import array_of
 
 TYPES = ("float", "int8", "uint8", "binary", "ubinary")
 
@@ -29,7 +29,7 @@ def compress(embeddings: Any, embedding_types: Iterable[str], ranges: Any = None
     ValueError
         for a type there is not, and as `fastembed_core.quantize`.
     """
-    x = embeddings if hasattr(embeddings, "ndim") else np.array(embeddings, np.float32)
+    x = array_of(embeddings)
     asked = list(embedding_types)
     for name in asked:
         if name not in TYPES:

@@ -14,6 +14,7 @@ import numpy as np
 from ..arrays import to_host
 from ..ops.normalize import normalize
 from ..ops.topk import topk
+from ._lists import array_of
 
 METRIC_INNER_PRODUCT, METRIC_L2 = 0, 1  # faiss' own numbers
 _METRICS = {METRIC_INNER_PRODUCT: ("ip", -1), METRIC_L2: ("sqeuclidean", 1)}
@@ -27,7 +28,7 @@ def knn(xq: Any, xb: Any, k: int, metric: int = METRIC_L2) -> tuple[np.ndarray, 
 
     Parameters
     ----------
-    xq : (Q, D) float32, float16, bfloat16 or float64; computed as `topk` computes them
+    xq : (Q, D) float32, float16, bfloat16 or float64, or lists; computed as `topk` computes them
     xb : (N, D) likewise
     k : at least 1; may be larger than N
     metric : METRIC_L2 (1) or METRIC_INNER_PRODUCT (0), or faiss' own constants
@@ -47,7 +48,7 @@ def knn(xq: Any, xb: Any, k: int, metric: int = METRIC_L2) -> tuple[np.ndarray, 
     if metric not in _METRICS:
         raise ValueError(f"metric: got {metric!r}, expected METRIC_L2 (1) or METRIC_INNER_PRODUCT (0)")
     name, sign = _METRICS[metric]
-    scores, rows = (to_host(part, "results") for part in topk(xq, xb, k, metric=name))
+    scores, rows = (to_host(part, "results") for part in topk(array_of(xq), array_of(xb), k, metric=name))
     missing = ((0, 0), (0, k - rows.shape[1]))
     worst = sign * np.finfo(np.float32).max
     return np.pad(scores, missing, constant_values=worst), np.pad(rows, missing, constant_values=-1)

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +16,8 @@ from gensim import utils
 from gensim.models import KeyedVectors
 
 import fastembed_core as fc
+
+from ._instance import put, take
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def accelerate(vectors: Any) -> Any:
 
     Answers are the host's, scores up to float rounding; equal scores rank by the lowest index, where the host leaves it open. A
     vector of zeros has cosine 0 here and NaN there. float64 vectors, an `indexer` and ``topn=None`` stay the host's. Only attributes
-    of the instance change, and `save` writes what it wrote before.
+    of the instance change, and `save`, its own or its model's, writes what it wrote before.
 
     Raises
     ------
@@ -37,26 +38,34 @@ def accelerate(vectors: Any) -> Any:
     """
     if not isinstance(vectors, KeyedVectors):
         raise TypeError(f"vectors: got {type(vectors).__name__}, expected gensim KeyedVectors (a model's .wv)")
-    for name, method in METHODS.items():
-        setattr(vectors, name, functools.partial(method, vectors))
-    logger.info("accelerate: replaced most_similar, evaluate_word_analogies")
+    left = put(vectors, METHODS)
+    logger.info("accelerate: replaced %s%s", ", ".join(n for n in ANSWERS if n not in left), f"; left {', '.join(left)}" if left else "")
     return vectors
 
 
 def restore(vectors: Any) -> Any:
     """Undo `accelerate`: every method is the host's own again. Returns the vectors."""
-    for name in METHODS:
-        vectors.__dict__.pop(name, None)
+    take(vectors, METHODS)
     return vectors
 
 
 def _save(vectors: Any, *args: Any, **kwargs: Any) -> None:
     """The host's `save` pickles the instance: without our methods, so that the file can be read anywhere."""
+    ours = take(vectors, METHODS)
     try:
-        restore(vectors).save(*args, **kwargs)
+        vectors.save(*args, **kwargs)
     finally:
-        for name, method in METHODS.items():
-            setattr(vectors, name, functools.partial(method, vectors))
+        vars(vectors).update(ours)
+
+
+def _save_specials(vectors: Any, *args: Any, **kwargs: Any) -> Any:
+    """What a model's `save` calls for the vectors it holds, before it pickles them: returns what it is to put back afterwards."""
+    ours = take(vectors, METHODS)
+    try:
+        return [*vectors._save_specials(*args, **kwargs), (vectors, ours)]
+    except BaseException:
+        vars(vectors).update(ours)
+        raise
 
 
 def _most_similar(
@@ -173,8 +182,5 @@ def _predictions(
     return best
 
 
-METHODS: dict[str, Callable[..., Any]] = {
-    "most_similar": _most_similar,
-    "evaluate_word_analogies": _evaluate_word_analogies,
-    "save": _save,
-}
+ANSWERS: dict[str, Callable[..., Any]] = {"most_similar": _most_similar, "evaluate_word_analogies": _evaluate_word_analogies}
+METHODS = {**ANSWERS, "save": _save, "_save_specials": _save_specials}

@@ -59,10 +59,14 @@ class FastDocumentStore(InMemoryDocumentStore):
         super().delete_documents(document_ids)
         self._rows.drop(document_ids)
 
-    def delete_all_documents(self) -> None:
-        """The host's `delete_all_documents`."""
+    def delete_all_documents(self, recreate_index: bool = False) -> None:
+        """The host's `delete_all_documents`; the next embeddings may have another size, whether or not `recreate_index` asks for it."""
         super().delete_all_documents()
         self._rows.clear()
+
+    async def delete_all_documents_async(self, recreate_index: bool = False) -> None:
+        """`delete_all_documents`."""
+        await super().delete_all_documents_async()
 
     def embedding_retrieval(
         self,

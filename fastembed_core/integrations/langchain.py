@@ -39,6 +39,10 @@ class FastVectorStore(InMemoryVectorStore):
         self._rows: Store[Document] = Store(metric)
         self.store = self._rows.items
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.store = self._rows.items
+
     def delete(self, ids: Sequence[str] | None = None, **kwargs: Any) -> None:
         """Remove the documents with these ids; ids that are not there are passed over."""
         self._rows.drop(ids or ())

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 from llama_index.core.bridge.pydantic import PrivateAttr
+from llama_index.core.indices.query.embedding_utils import get_top_k_embeddings_learner
 from llama_index.core.schema import BaseNode
-from llama_index.core.vector_stores.simple import DEFAULT_VECTOR_STORE, NAMESPACE_SEP
+from llama_index.core.vector_stores.simple import DEFAULT_VECTOR_STORE, LEARNER_MODES, NAMESPACE_SEP
 from llama_index.core.vector_stores.types import (
     DEFAULT_PERSIST_DIR,
     DEFAULT_PERSIST_FNAME,
@@ -35,12 +36,17 @@ Metadata = dict[str, Any]
 class FastVectorStore(BasePydanticVectorStore):
     """A LlamaIndex vector store over a Corpus: nodes with their text, metadata filters, MMR, persistence.
 
-    Answers the modes ``default`` and ``mmr`` as `SimpleVectorStore` does, by cosine similarity, and returns the nodes, too. Filters have
-    the meaning of LlamaIndex's own `build_metadata_filter_fn`. `persist(path)` writes nodes to `path` and vectors beside it.
+    Answers the modes of `SimpleVectorStore` as it does, by cosine similarity (or the host's own classifiers), and returns the nodes,
+    too. Filters have the meaning of LlamaIndex's own `build_metadata_filter_fn`. `persist(path)` writes nodes to `path` and vectors
+    beside it.
     """
 
     stores_text: bool = True
     _rows: Store[Metadata] = PrivateAttr(default_factory=Store)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # the host's leaves out what is private
+        self._rows = state["__pydantic_private__"]["_rows"]
 
     @classmethod
     def class_name(cls) -> str:
@@ -83,28 +89,42 @@ class FastVectorStore(BasePydanticVectorStore):
         """The `similarity_top_k` best nodes for `query_embedding`, with similarities and ids, best first."""
         if query.query_embedding is None:
             raise ValueError("query: got no query_embedding, expected one")
+        count = query.similarity_top_k or len(self._rows)  # in these two modes 0 asks the host for all
         if query.mode == VectorStoreQueryMode.DEFAULT:
-            found = self._rows.search(query.query_embedding, query.similarity_top_k, self._keep(query))
+            found = self._rows.search(query.query_embedding, count, self._keep(query))
         elif query.mode == VectorStoreQueryMode.MMR:
             threshold = kwargs.get("mmr_threshold", query.mmr_threshold)
-            found = self._diverse(query, 0.5 if threshold is None else threshold)
+            found = self._diverse(query, count, 0.5 if threshold is None else threshold)
+        elif query.mode in LEARNER_MODES:
+            found = self._learned(query)
         else:
-            raise ValueError(f"query: got mode {query.mode.value}, expected default or mmr")
+            accepted = ", ".join(sorted(mode.value for mode in LEARNER_MODES))
+            raise ValueError(f"query: got mode {VectorStoreQueryMode(query.mode).value}, expected default, mmr or one of {accepted}")
         return VectorStoreQueryResult(
             nodes=[self._node(name) for name, _ in found],
             similarities=[score for _, score in found],
             ids=[name for name, _ in found],
         )
 
-    def _diverse(self, query: VectorStoreQuery, threshold: float) -> list[tuple[str, float]]:
-        keep = self._keep(query)
-        names = [name for name, item in list(self._rows.items.items()) if keep is None or keep(name, item)]
-        vectors = self._rows.vectors(names)
+    def _diverse(self, query: VectorStoreQuery, count: int, threshold: float) -> list[tuple[str, float]]:
+        names, vectors = self._allowed(query)
         if not names:
             return []
         relevance = similarity(np.asarray(query.query_embedding, np.float32).reshape(1, -1), vectors, "cosine")[0].astype(np.float64)
-        chosen = diverse(relevance, cosines(vectors), query.similarity_top_k, threshold, with_all=False)
-        return [(names[i], score) for i, score in chosen]
+        return [(names[i], score) for i, score in diverse(relevance, cosines(vectors), count, threshold, with_all=False)]
+
+    def _learned(self, query: VectorStoreQuery) -> list[tuple[str, float]]:
+        """The host's own: a classifier that tells the query from all nodes ranks them."""
+        names, vectors = self._allowed(query)
+        if not names:
+            return []
+        scores, best = get_top_k_embeddings_learner(query.query_embedding, vectors, query.similarity_top_k, names)
+        return list(zip(best, map(float, scores), strict=True))
+
+    def _allowed(self, query: VectorStoreQuery) -> tuple[list[str], np.ndarray]:
+        keep = self._keep(query)
+        names = [name for name, item in list(self._rows.items.items()) if keep is None or keep(name, item)]
+        return names, self._rows.vectors(names)
 
     def _keep(self, query: VectorStoreQuery) -> Callable[[str, Metadata], bool] | None:
         """Which nodes a query may return, None where all: an index over a store that keeps texts sends an empty list of ids."""

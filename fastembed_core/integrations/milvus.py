@@ -14,6 +14,7 @@ import numpy as np
 from ..arrays import to_host
 from ..ops.maxsim import maxsim
 from ..ops.topk import topk
+from ._lists import array_of
 
 # Milvus' metric types: COSINE and IP are similarities; its L2 is the squared distance; HAMMING and JACCARD are of packed bits.
 METRIC_TYPES = {"COSINE": "cosine", "IP": "ip", "L2": "sqeuclidean", "HAMMING": "hamming", "JACCARD": "jaccard"}
@@ -28,7 +29,7 @@ def search(
     Parameters
     ----------
     data : (N, D) FLOAT_VECTOR, FLOAT16_VECTOR, BFLOAT16_VECTOR or INT8_VECTOR rows as float32, float16, bfloat16, int8; for HAMMING and
-        JACCARD a BINARY_VECTOR's bytes, uint8 (N, D / 8)
+        JACCARD a BINARY_VECTOR's bytes, uint8 (N, D / 8); lists of numbers are FLOAT_VECTOR
     queries : likewise
     limit : hits for each query, fewer where there are fewer rows
     metric_type : COSINE, IP, L2, HAMMING or JACCARD, in capitals or not
@@ -43,8 +44,10 @@ def search(
     name = str(metric_type).upper()
     if name not in METRIC_TYPES:
         raise ValueError(f"metric_type: got {metric_type!r}, expected one of {', '.join(METRIC_TYPES)}")
-    scores, rows = (to_host(part, "results") for part in topk(queries, data, limit, metric=METRIC_TYPES[name], mask=mask))
-    return [_hits(s, r, ids) for s, r in zip(scores, rows, strict=True)]
+    q, x = array_of(queries), array_of(data)
+    keys = _keys(ids, len(x))
+    scores, rows = (to_host(part, "results") for part in topk(q, x, limit, metric=METRIC_TYPES[name], mask=mask))
+    return [_hits(s, r, keys) for s, r in zip(scores, rows, strict=True)]
 
 
 def search_lists(
@@ -62,9 +65,19 @@ def search_lists(
     name = str(metric_type).upper()
     if name not in MAX_SIM_TYPES:
         raise ValueError(f"metric_type: got {metric_type!r}, expected one of {', '.join(MAX_SIM_TYPES)}")
+    keys = _keys(ids, len(data))
+    if not len(data) or not len(queries):
+        return [[] for _ in queries]
     (q, q_offsets), (x, x_offsets) = (_ragged(side) for side in (queries, data))
     scores, rows = maxsim(q, x, query_offsets=q_offsets, document_offsets=x_offsets, k=limit, metric=MAX_SIM_TYPES[name])
-    return [_hits(s, r, ids) for s, r in zip(scores, rows, strict=True)]
+    return [_hits(s, r, keys) for s, r in zip(scores, rows, strict=True)]
+
+
+def _keys(ids: Any, n: int) -> Any:
+    """The primary keys of n rows, None where they are numbered."""
+    if ids is not None and len(ids) != n:
+        raise ValueError(f"ids: got {len(ids)}, expected {n}, one for each row of data")
+    return ids.tolist() if hasattr(ids, "tolist") else ids
 
 
 def _hits(scores: np.ndarray, rows: np.ndarray, ids: Any) -> list[dict[str, Any]]:

@@ -7,15 +7,17 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from model2vec import StaticModel
 
 import fastembed_core as fc
+
+from ._instance import put, take
 
 logger = logging.getLogger(__name__)
 
@@ -35,14 +37,14 @@ def accelerate(model: Any) -> Any:
     """
     if not isinstance(model, StaticModel):
         raise TypeError(f"model: got {type(model).__name__}, expected a model2vec StaticModel")
-    model._encode_batch = functools.partial(_encode_batch, model)
-    logger.info("accelerate: replaced the batches of encode")
+    left = put(model, {"_encode_batch": _encode_batch})
+    logger.info("accelerate: %s the batches of encode", "left" if left else "replaced")
     return model
 
 
 def restore(model: Any) -> Any:
     """Undo `accelerate`. Returns the model."""
-    model.__dict__.pop("_encode_batch", None)
+    take(model, ["_encode_batch"])
     return model
 
 
@@ -53,7 +55,7 @@ def _encode_batch(model: Any, sentences: Sequence[str], normalize: bool) -> np.n
         return host
     tokens = model.tokenize(sentences=sentences)
     lengths = np.array([len(ids) for ids in tokens])
-    ids = np.fromiter((i for one in tokens for i in one), np.int64, int(lengths.sum()))
+    ids = np.fromiter(chain.from_iterable(tokens), np.int64, int(lengths.sum()))
     ends = np.concatenate([[0], np.cumsum(lengths)])
     weights = None
     if model.weights is not None:  # the host divides by the number of tokens, not by their weight

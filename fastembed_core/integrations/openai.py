@@ -14,11 +14,15 @@ import numpy as np
 
 import fastembed_core as fc
 
+from ._lists import array_of
+
 
 def vectors(response: Any) -> np.ndarray:
     """(N, D) float32 of a response of ``client.embeddings.create`` (an object or its JSON; floats or ``encoding_format="base64"``),
     in the order of their ``index``."""
-    data = response["data"] if isinstance(response, dict) else response.data
+    data = response.get("data") if isinstance(response, dict) else getattr(response, "data", None)
+    if data is None:
+        raise TypeError(f"response: got {type(response).__name__} without data, expected what client.embeddings.create returns")
     items = [item if isinstance(item, dict) else vars(item) for item in data]
     rows = [item["embedding"] for item in sorted(items, key=lambda item: item["index"])]
     if not rows:
@@ -33,7 +37,7 @@ def shorten(embeddings: Any, dimensions: int | None = None, precision: str = "fl
 
     Parameters
     ----------
-    embeddings : a response, or (N, D) floats, as they lie
+    embeddings : a response, or (N, D) floats, as they lie, or lists of them
     dimensions : elements kept, at most D; None keeps all
     precision, ranges : float32, or the codes `fastembed_core.quantize` makes of the result
 
@@ -41,6 +45,7 @@ def shorten(embeddings: Any, dimensions: int | None = None, precision: str = "fl
     -------
     (N, dimensions) of the floats' type, or Codes
     """
-    x = embeddings if hasattr(embeddings, "ndim") else vectors(embeddings)
+    x = array_of(embeddings)
+    x = x if hasattr(x, "ndim") else vectors(x)
     unit = fc.normalize(x, truncate_dim=dimensions)
     return unit if precision == "float32" else fc.quantize(unit, precision, ranges=ranges)

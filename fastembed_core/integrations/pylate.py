@@ -1,6 +1,7 @@
-"""PyLate (ColBERT): its scores under their own names.
+"""PyLate (ColBERT): its scores under their own names, and an index that is exact.
 
     from fastembed_core.integrations.pylate import colbert_scores
+    from fastembed_core.integrations.pylate import Flat; retriever = retrieve.ColBERT(index=Flat())
 
 PyLate multiplies a masked document token's score by 0, so that beside padding a query token scores at least 0: that is kept. float32,
 float16 and bfloat16 embeddings in host memory, masks of 0 and 1 and no gradient are ours; all else is PyLate's.
@@ -8,14 +9,18 @@ float16 and bfloat16 embeddings in host memory, masks of 0 and 1 and no gradient
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
 from pylate import scores as host
+from pylate.indexes.base import Base
 from pylate.utils.tensor import convert_to_tensor
 
 import fastembed_core as fc
+
+from ..arrays import to_host
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 BACKENDS = (None, "auto", "torch")  # on a CPU all of them are PyLate's einsum
@@ -54,6 +59,95 @@ def colbert_kd_scores(
     if backend not in BACKENDS or not scores or any(score is None for score in scores):
         return host.colbert_kd_scores(queries_embeddings, documents_embeddings, queries_mask, documents_mask, backend)
     return torch.cat(scores)
+
+
+class Flat(Base):
+    """PyLate's interface of an index, by exact search: what `retrieve.ColBERT` takes in the place of an approximate `indexes.PLAID`.
+
+    A document's score is the sum over query tokens of the largest inner product with any of its tokens, in float32; of equal ones the
+    document added first comes first. Nothing is trained; everything is held in memory, in the type it was given (float32 or half).
+    """
+
+    def __init__(self) -> None:
+        self._documents: dict[Any, np.ndarray] = {}
+        self._packed: tuple[np.ndarray, np.ndarray] | None = None
+
+    @property
+    def is_end_to_end_index(self) -> bool:
+        """True: what it returns is ranked."""
+        return True
+
+    def __len__(self) -> int:
+        return len(self._documents)
+
+    def add_documents(self, documents_ids: Any, documents_embeddings: Any, **_: Any) -> Flat:
+        """Add documents, (T, D) each, in place of those with the same ids; returns the index."""
+        names = [documents_ids] if isinstance(documents_ids, str) else list(documents_ids)
+        matrices = _matrices(documents_embeddings, "documents_embeddings")
+        if len(names) != len(matrices):
+            raise ValueError(f"documents_embeddings: got {len(matrices)} for {len(names)} ids, expected as many")
+        there = {x.shape[1] for x in (*self._documents.values(), *matrices)}
+        if len(there) > 1:
+            raise ValueError(f"documents_embeddings: got {sorted(there)} elements a token, expected one size for all documents of an index")
+        self._documents.update(zip(names, matrices, strict=True))
+        self._packed = None
+        return self
+
+    update_documents = add_documents
+
+    def remove_documents(self, documents_ids: Iterable[Any]) -> Flat:
+        """Remove the documents with these ids; ids that are not there are passed over. Returns the index."""
+        for name in [documents_ids] if isinstance(documents_ids, str) else documents_ids:
+            self._documents.pop(name, None)
+        self._packed = None
+        return self
+
+    def get_documents_embeddings(self, documents_ids: list[list[Any]]) -> list[list[np.ndarray]]:
+        """The token embeddings of documents by id, a list for each list."""
+        return [[self._documents[name] for name in names] for names in documents_ids]
+
+    def __call__(self, queries_embeddings: Any, k: int = 10, subset: Any = None) -> list[list[dict[str, Any]]]:
+        """For each query (T, D) the k best documents, ``{"id", "score"}``, best first; `subset`: the ids it may return, or such a list
+        for each query."""
+        queries = _matrices(queries_embeddings, "queries_embeddings")
+        names = list(self._documents)
+        if not names or not queries:
+            return [[] for _ in queries]
+        mask = None if subset is None else np.array([[name in part for name in names] for part in _subsets(subset, len(queries))])
+        if self._packed is None:
+            self._packed = _packed(list(self._documents.values()))
+        (q, q_ends), (x, x_ends) = _packed(queries), self._packed
+        scores, rows = fc.maxsim(q, x, query_offsets=q_ends, document_offsets=x_ends, k=k, mask=mask)
+        pairs = (zip(*pair, strict=True) for pair in zip(rows.tolist(), scores.tolist(), strict=True))
+        return [[{"id": names[row], "score": score} for row, score in found if row >= 0] for found in pairs]
+
+
+def _subsets(subset: Any, queries: int) -> list[set[Any]]:
+    """The ids that each query may return."""
+    each = len(subset) > 0 and not isinstance(subset[0], str | int)
+    parts = [set(part) for part in subset] if each else [set(subset)] * queries
+    if len(parts) != queries:
+        raise ValueError(f"subset: got {len(parts)} lists for {queries} queries, expected one each, or one list of ids")
+    return parts
+
+
+def _matrices(x: Any, name: str) -> list[np.ndarray]:
+    """Token matrices of a list of them, of a padded array, or of one matrix."""
+    parts = [x] if getattr(x, "ndim", 3) == 2 else list(x)
+    matrices = [np.asarray(part, np.float32) if isinstance(part, list) else to_host(_numpy_has(part), name) for part in parts]
+    if any(matrix.ndim != 2 or not matrix.size for matrix in matrices):
+        shapes = sorted({matrix.shape for matrix in matrices})
+        raise ValueError(f"{name}: got shapes {', '.join(map(str, shapes[:3]))}, expected a matrix of tokens each")
+    return [matrix if matrix.dtype in (np.float32, np.float16) else matrix.astype(np.float32) for matrix in matrices]
+
+
+def _numpy_has(x: Any) -> Any:
+    """bfloat16, which numpy has not, as float32."""
+    return x.float() if getattr(x, "dtype", None) == torch.bfloat16 else x
+
+
+def _packed(matrices: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    return np.concatenate(matrices), np.cumsum([0, *map(len, matrices)])
 
 
 def _one(x: Any) -> Any:

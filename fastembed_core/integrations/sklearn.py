@@ -109,7 +109,7 @@ class _ExactRadius(_Exact):
         """As scikit-learn's: for each query the rows at a distance <= radius, here always in ascending order."""
         check_is_fitted(self)
         limit = self.radius if radius is None else radius
-        if self._corpus is not None and isinstance(limit, Real) and (return_distance or not sort_results):
+        if self._corpus is not None and isinstance(limit, Real) and float(limit) >= 0 and (return_distance or not sort_results):
             queries, dtype = self._queries(X)
             if queries is not None:
                 distances, rows = self._within(self._corpus, queries, float(limit), dtype, X is None)
@@ -162,7 +162,7 @@ def pairwise_distances(X: Any, Y: Any = None, metric: str = "euclidean", **optio
     """`sklearn.metrics.pairwise_distances`: the distance of every row of X from every row of Y (X itself where None), (M, N)."""
     name = _METRICS.get(metric) if isinstance(metric, str) and not options else None
     x, y = (_as_float32(part) if name else None for part in (X, X if Y is None else Y))
-    if name is None or x is None or y is None or not (np.isfinite(x).all() and np.isfinite(y).all()):
+    if name is None or x is None or y is None or not (x.size and y.size and np.isfinite(x).all() and np.isfinite(y).all()):
         return metrics.pairwise_distances(X, Y, metric=metric, **options)
     own = np.result_type(X.dtype, X.dtype if Y is None else Y.dtype)
     distances = _distances(similarity(x, y, name), name, np.float64 if metric == "sqeuclidean" else own)

@@ -28,11 +28,13 @@ def pool(features: Any, *, mode: str = "mean", layout: str = "NCHW", **how: Any)
 
     Raises
     ------
-    ValueError
-        for shapes and layouts that do not fit, in one sentence, and as `fastembed_core.pool`.
+    TypeError, ValueError
+        for what is no array, shapes and layouts that do not fit, in one sentence, and as `fastembed_core.pool`.
     """
     if layout not in ("NCHW", "NHWC"):
         raise ValueError(f"layout: got {layout!r}, expected NCHW or NHWC")
+    if not hasattr(features, "ndim"):
+        raise TypeError(f"features: got {type(features).__name__}, expected a numpy array or a torch tensor")
     if features.ndim != 4:
         raise ValueError(f"features: got shape {tuple(features.shape)}, expected 4 dimensions, {layout}")
     if layout == "NCHW":

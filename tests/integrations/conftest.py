@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-# No host may look for a newer model, send statistics or pick up a key: what a test needs is installed.
+# No host may look for a newer model, send statistics or pick up a key: what a test needs is installed. scikit-learn's checks of
+# other array types run where SCIPY_ARRAY_API is set.
 for name, value in {
     "HF_HUB_OFFLINE": "1",
     "HF_DATASETS_OFFLINE": "1",
@@ -17,6 +18,7 @@ for name, value in {
     "RAY_USAGE_STATS_ENABLED": "0",
     "LANGSMITH_TRACING": "false",
     "DO_NOT_TRACK": "1",
+    "SCIPY_ARRAY_API": "1",
 }.items():
     os.environ.setdefault(name, value)
 

@@ -131,3 +131,9 @@ def test_bad_columns_are_refused() -> None:
         topk(some(1), array(some(0)), 3)
     with pytest.raises(TypeError, match="x: got ndarray, expected a contiguous"):
         array(some()[:, ::2])
+
+
+@pytest.mark.parametrize("wrong", [None, some(), pa.table({"e": array(some())})], ids=["None", "numpy", "a table without its column"])
+def test_what_is_no_column_is_refused(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"^source: got \w+, expected an Arrow array of vectors, or a table and its column$"):
+        topk(some(), wrong, 3)

@@ -1,4 +1,4 @@
-"""The comparisons of bench/hosts.py at a small scale: the results of both sides agree. No time is asserted."""
+"""The comparisons of bench/hosts at a small scale: the results of both sides agree. No time is asserted."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from bench import hosts, runner  # noqa: E402
+from bench.hosts import __main__ as program  # noqa: E402
+from bench.hosts import comparison  # noqa: E402
 
 
 @pytest.mark.parametrize("name", hosts.HOSTS)
@@ -29,16 +31,17 @@ def test_page_and_faults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
     def absent(scale: float) -> hosts.Comparison:
         raise ImportError("No module named 'absent'")
 
-    def comparison(same: bool) -> Any:
+    def of(same: bool) -> Any:
         return lambda scale: hosts.Comparison(lambda: 1, lambda: 1, lambda a, b: same and a == b)
 
     monkeypatch.setattr(runner, "pin_threads", lambda threads: None)
-    programs = {"good": comparison(True), "absent": absent, "wrong": comparison(False)}
+    programs = {"good": of(True), "absent": absent, "wrong": of(False)}
     for count, status in ((2, 0), (3, 1)):
         chosen = {name: hosts.Host(f"the {name} one", programs[name]) for name in list(programs)[:count]}
-        monkeypatch.setattr(hosts, "HOSTS", chosen)
-        monkeypatch.setattr(sys, "argv", ["hosts.py", "--output", str(tmp_path), "--rounds", "1"])
-        assert hosts.main() == status
+        monkeypatch.setattr(comparison, "HOSTS", chosen)
+        monkeypatch.setattr(program, "HOSTS", chosen)
+        monkeypatch.setattr(sys, "argv", ["hosts", "--output", str(tmp_path), "--rounds", "1"])
+        assert program.main() == status
     (page,) = tmp_path.glob("*-hosts.md")
     (results,) = tmp_path.glob("*-hosts.json")
     rows = json.loads(results.read_text())["hosts"]

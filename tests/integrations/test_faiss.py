@@ -38,6 +38,12 @@ def test_knn_is_faiss_knn(metric, q, n, dim, k, vectors):
     assert (gap[differs] <= 2e-5 * scale).all() and (gap > 0).mean() < 0.02
 
 
+def test_lists_are_taken_as_faiss_takes_them(vectors):
+    xq, xb = vectors(3, 8, 1), vectors(30, 8, 2)
+    for got, expected in zip(ours.knn(xq.tolist(), xb.tolist(), 4), faiss.knn(xq.tolist(), xb.tolist(), 4), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
 def test_knn_of_integers_is_faiss_bit_for_bit():
     """Small integers are summed without rounding, so that scores are equal to the bit and rows wherever no two tie."""
     rng = np.random.default_rng(5)

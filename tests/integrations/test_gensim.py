@@ -149,6 +149,10 @@ def test_saved_without_us(glove: Any, tmp_path: Path, caplog: pytest.LogCaptureF
     expected = glove.most_similar("king")
     glove.save(str(tmp_path / "vectors"))
     assert "most_similar" in vars(glove)
+    model = Word2Vec(TEXTS, vector_size=16, min_count=1, epochs=1)
+    ours.accelerate(model.wv)
+    model.save(str(tmp_path / "model"))
+    assert "most_similar" in vars(model.wv) and b"fastembed_core" not in (tmp_path / "model").read_bytes()
     ours.restore(glove)
     program = (
         "import sys; sys.modules['fastembed_core'] = None\n"
@@ -159,6 +163,17 @@ def test_saved_without_us(glove: Any, tmp_path: Path, caplog: pytest.LogCaptureF
         [sys.executable, "-W", "ignore", "-c", program, str(tmp_path / "vectors")], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == expected[0][0]
+
+
+def test_methods_of_someone_s_own(caplog: pytest.LogCaptureFixture) -> None:
+    vectors = KeyedVectors(4)
+    vectors.add_vectors(["a", "b", "c"], np.eye(3, 4, dtype=np.float32))
+    vectors.most_similar = lambda *args: "mine"
+    with caplog.at_level(logging.INFO, "fastembed_core"):
+        ours.accelerate(ours.accelerate(vectors))
+    assert caplog.messages[-1] == "accelerate: replaced evaluate_word_analogies; left most_similar"
+    assert vectors.most_similar("a") == "mine" == ours.restore(ours.restore(vectors)).most_similar("a")
+    assert "save" not in vars(vectors) and "evaluate_word_analogies" not in vars(vectors)
 
 
 def test_refused() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,18 @@ def test_what_is_returned_is_a_copy(both: Any) -> None:
     mine, _ = both
     mine.similarity_search("5", k=1)[0].metadata["group"] = "changed"
     assert mine.get_by_ids(["d5"])[0].metadata["group"] == 5
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda store: pickle.loads(pickle.dumps(store))])
+def test_copies_stand_alone(both: Any, copied: Any) -> None:
+    mine, _ = both
+    mine.delete(["d3", "d5"])
+    mine.add_documents([Document(id="d9", page_content="10")])
+    other = copied(mine)
+    assert other.similarity_search_with_score("77", k=9) == mine.similarity_search_with_score("77", k=9)
+    other.delete(["d77"])
+    assert "d77" not in other.store and mine.similarity_search("77", k=1)[0].id == "d77" != other.similarity_search("77", k=1)[0].id
+    assert len(copied(FastVectorStore(Lookup(np.zeros((0, 8))))).similarity_search_by_vector([1.0])) == 0
 
 
 def test_save_and_load(both: Any, tmp_path: Path) -> None:

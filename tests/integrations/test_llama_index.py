@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,27 @@ def test_mmr_threshold(both: Any, threshold: float) -> None:
     assert_same(*(store.query(query, mmr_threshold=threshold) for store in both))
 
 
+@pytest.mark.parametrize("mode", ["default", "mmr", "svm"])
+@pytest.mark.parametrize("count", [0, 5, 10**9])
+def test_any_count_and_mode(both: Any, mode: str, count: int) -> None:
+    """0 asks the host for all, but in its learners, which rank by a classifier's scores, for none."""
+    mine, host = (store.query(VectorStoreQuery(query_embedding=QUERY, similarity_top_k=count, mode=mode)) for store in both)
+    assert mine.ids == host.ids and len(mine.ids) == (count if count == 5 or (mode == "svm" and not count) else 150)
+    assert FastVectorStore().query(VectorStoreQuery(query_embedding=QUERY, mode=mode)).ids == []
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda store: pickle.loads(pickle.dumps(store)), lambda store: store.model_copy(deep=True)]
+)
+def test_copies_stand_alone(both: Any, copied: Any) -> None:
+    mine, _ = both
+    query = VectorStoreQuery(query_embedding=QUERY, similarity_top_k=4)
+    other = copied(mine)
+    assert other.query(query).ids == mine.query(query).ids
+    other.clear()
+    assert len(mine.query(query).ids) == 4 and other.query(query).ids == []
+
+
 def test_ids_restrict_a_query(both: Any) -> None:
     query = VectorStoreQuery(query_embedding=QUERY, similarity_top_k=9, node_ids=["n3", "n99", "n100", "unknown"])
     mine, host = (store.query(query) for store in both)
@@ -137,8 +160,9 @@ def test_an_index_runs_on_it_and_persists(tmp_path: Path) -> None:
 
 def test_bad_input_is_refused(both: Any) -> None:
     mine, _ = both
-    with pytest.raises(ValueError, match="query: got mode svm, expected default or mmr"):
-        mine.query(VectorStoreQuery(query_embedding=QUERY, mode=VectorStoreQueryMode.SVM))
+    for mode in (VectorStoreQueryMode.HYBRID, "hybrid"):
+        with pytest.raises(ValueError, match="query: got mode hybrid, expected default, mmr or one of linear_regression, "):
+            mine.query(VectorStoreQuery(query_embedding=QUERY, mode=mode))
     with pytest.raises(ValueError, match="query: got no query_embedding"):
         mine.query(VectorStoreQuery(query_str="words"))
 

@@ -12,6 +12,7 @@ pytest.importorskip("pymilvus")
 pytest.importorskip("milvus_lite")
 
 import pymilvus
+import torch
 
 from fastembed_core import topk
 from fastembed_core.integrations.milvus import METRIC_TYPES, search, search_lists
@@ -30,24 +31,35 @@ def rows() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def milvus(rows: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A client of a database in a file, with a collection for each metric; it talks to loopback only and ends with the module."""
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A client of a database in a file; it talks to loopback only and ends with the module."""
     from milvus_lite.server_manager import server_manager_instance
 
-    path = str(tmp_path_factory.mktemp("milvus") / "test.db")
-    client = pymilvus.MilvusClient(path)
-    for metric in TYPES:
-        schema = pymilvus.MilvusClient.create_schema()
-        schema.add_field("id", pymilvus.DataType.INT64, is_primary=True)
-        schema.add_field("group", pymilvus.DataType.INT64)
-        schema.add_field("vector", pymilvus.DataType.FLOAT_VECTOR, dim=DIM)
-        index = pymilvus.MilvusClient.prepare_index_params()
-        index.add_index("vector", index_type="FLAT", metric_type=metric)
-        client.create_collection(metric, schema=schema, index_params=index, consistency_level="Strong")
-        client.insert(metric, [{"id": 1000 + i, "group": i % 3, "vector": row} for i, row in enumerate(rows)])
+    client = pymilvus.MilvusClient(str(tmp_path_factory.mktemp("milvus") / "test.db"))
     yield client
     client.close()
     server_manager_instance.release_all()
+
+
+def collection(client: Any, name: str, metric: str, rows: np.ndarray) -> str:
+    """A new collection with a FLAT index: rows 1000, 1001, ... in groups of every third."""
+    schema = pymilvus.MilvusClient.create_schema()
+    schema.add_field("id", pymilvus.DataType.INT64, is_primary=True)
+    schema.add_field("group", pymilvus.DataType.INT64)
+    schema.add_field("vector", pymilvus.DataType.FLOAT_VECTOR, dim=rows.shape[1])
+    index = pymilvus.MilvusClient.prepare_index_params()
+    index.add_index("vector", index_type="FLAT", metric_type=metric)
+    client.create_collection(name, schema=schema, index_params=index, consistency_level="Strong")
+    client.insert(name, [{"id": 1000 + i, "group": i % 3, "vector": row} for i, row in enumerate(rows)])
+    return name
+
+
+@pytest.fixture(scope="module")
+def milvus(client: Any, rows: np.ndarray) -> Any:
+    """The client, with a collection for each metric."""
+    for metric in TYPES:
+        collection(client, metric, metric, rows)
+    return client
 
 
 def assert_same(mine: Any, host: Any, exact: Any) -> None:
@@ -92,6 +104,34 @@ def test_fewer_rows_than_the_limit(milvus: Any, rows: np.ndarray) -> None:
     assert_same(got, expected, exact(rows[:1], rows, "L2"))
 
 
+@pytest.mark.parametrize("metric", TYPES)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int8"])
+def test_types_that_milvus_lite_lacks_by_their_values(client: Any, rows: np.ndarray, metric: str, dtype: str) -> None:
+    """A FLOAT16_VECTOR, BFLOAT16_VECTOR or INT8_VECTOR scores as the numbers it holds, which Milvus Lite stores as FLOAT_VECTOR."""
+    stored: Any = torch.from_numpy(rows * (20 if dtype == "int8" else 1)).clamp(-100, 100).to(getattr(torch, dtype))
+    values = stored.float().numpy()
+    name = collection(client, f"{dtype}_{metric}", metric, values)
+    expected = client.search(name, data=list(values[:5]), limit=30, search_params={"metric_type": metric})
+    for data in (stored, stored.numpy()) if dtype != "bfloat16" else (stored,):
+        assert_same(search(data, data[:5], 30, metric, ids=range(1000, 1000 + ROWS)), expected, exact(values[:5], values, metric))
+
+
+def test_bits_by_their_values(client: Any) -> None:
+    """The squared distance of vectors of 0 and 1 is the Hamming distance, their inner product what both of Jaccard's sets have."""
+    bits = np.random.default_rng(3).integers(0, 256, (ROWS, 8)).astype(np.uint8)
+    values = np.unpackbits(bits, axis=1).astype(np.float32)
+    ours = {metric: search(bits, bits[:4], ROWS, metric, ids=range(1000, 1000 + ROWS)) for metric in ("HAMMING", "JACCARD")}
+    names = {metric: collection(client, f"bits_{metric}", metric, values) for metric in ("L2", "IP")}
+    theirs = {m: client.search(names[m], data=list(values[:4]), limit=ROWS, search_params={"metric_type": m}) for m in names}
+    assert_same(ours["HAMMING"], theirs["L2"], exact(values[:4], values, "L2"))
+    sizes = values.sum(axis=1)
+    for query, (mine, both) in enumerate(zip(ours["JACCARD"], theirs["IP"], strict=True)):
+        common = {hit["id"]: hit["distance"] for hit in both}
+        for hit in mine:
+            shared = common[hit["id"]]
+            assert hit["distance"] == pytest.approx(1 - shared / (sizes[query] + sizes[hit["id"] - 1000] - shared), abs=1e-6)
+
+
 def test_types_that_milvus_lite_lacks() -> None:
     """Their meaning is in Milvus' documentation: bits that differ, 1 - |a and b| / |a or b|, the sum of the best inner products."""
     rng = np.random.default_rng(2)
@@ -112,6 +152,15 @@ def test_types_that_milvus_lite_lacks() -> None:
             expected = [(scale(query) @ scale(document).T).max(1).sum() for document in documents]
             assert [hit["id"] for hit in hits] == ["abcd"[i] for i in np.argsort(expected)[::-1]]
             np.testing.assert_allclose([hit["distance"] for hit in hits], np.sort(expected)[::-1], rtol=1e-5)
+
+
+def test_lists_and_nothing(rows: np.ndarray) -> None:
+    assert search(rows.tolist(), rows[:2].tolist(), 3) == search(rows, rows[:2], 3)
+    assert search(rows, rows[:1], 1, ids=np.arange(1000, 1000 + ROWS)) == [[{"id": 1000, "distance": 1.0}]]
+    assert search(rows[:0], rows[:1], 3) == [[]] == search(rows, rows[:1], 0)
+    assert search_lists([], [rows[:2]], 3) == [[]] and search_lists([rows], [], 3) == []
+    with pytest.raises(ValueError, match="ids: got 2, expected 300, one for each row of data"):
+        search(rows, rows[:1], 5, ids=[1, 2])
 
 
 def test_other_metric_types_are_refused(rows: np.ndarray) -> None:

@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("pylate")
 
+from pylate import rank, retrieve  # noqa: E402
 from pylate import scores as host  # noqa: E402
 
 from fastembed_core.integrations import pylate as ours  # noqa: E402
@@ -78,3 +79,70 @@ def test_kinds() -> None:
             getattr(module, name)(a, d).sum().backward()
             grads.append(a.grad)
         torch.testing.assert_close(*grads, rtol=0, atol=0)
+
+
+# --- the index ----------------------------------------------------------------------------------------------------------
+
+
+def documents(n: int = 60) -> list[np.ndarray]:
+    """Of 1 to 40 tokens; the fourth repeats the third. Their elements are positive, so that PyLate's padding never is a maximum."""
+    lengths = np.random.default_rng(1).integers(1, 41, n)
+    made = [tokens(int(length), 16, seed=i).abs().numpy() for i, length in enumerate(lengths)]
+    made[3] = made[2]
+    return made
+
+
+def best(query: Any, chosen: dict[str, np.ndarray], k: int) -> list[dict[str, Any]]:
+    """By PyLate's own scores: it ranks what it is given."""
+    found = rank.rerank(
+        documents_ids=[list(chosen)], queries_embeddings=[query], documents_embeddings=[[torch.from_numpy(x) for x in chosen.values()]]
+    )
+    return found[0][:k]
+
+
+def same_ranking(got: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    np.testing.assert_allclose([hit["score"] for hit in got], [hit["score"] for hit in expected], rtol=1e-5)
+    assert [hit["id"] for hit in got if hit["id"] not in ("d2", "d3")] == [hit["id"] for hit in expected if hit["id"] not in ("d2", "d3")]
+
+
+@pytest.mark.parametrize("kind", [lambda x: x, list, lambda x: x.numpy(), lambda x: list(x.numpy()), lambda x: x.tolist()])
+def test_a_retriever_runs_on_it(kind: Any) -> None:
+    stored = {f"d{i}": x for i, x in enumerate(documents())}
+    queries = tokens(4, 8, 16, seed=99).abs()
+    index = ours.Flat()
+    assert index.add_documents(list(stored)[:20], list(stored.values())[:20]) is index
+    index.add_documents(documents_ids=list(stored)[20:], documents_embeddings=[torch.from_numpy(x) for x in list(stored.values())[20:]])
+    retriever = retrieve.ColBERT(index=index)
+    for k in (1, 7, 500):
+        for query, got in zip(queries, retriever.retrieve(queries_embeddings=kind(queries), k=k), strict=True):
+            same_ranking(got, best(query, stored, k))
+    for subset in (["d5", "d7", "d9", "none"], [["d1"], ["d2", "d4"], [], ["d59"]]):
+        for i, got in enumerate(retriever.retrieve(queries_embeddings=kind(queries), k=3, subset=subset)):
+            allowed = subset if isinstance(subset[0], str) else subset[i]
+            chosen = {name: x for name, x in stored.items() if name in allowed}
+            same_ranking(got, best(queries[i], chosen, 3) if chosen else [])
+
+
+def test_documents_come_and_go() -> None:
+    stored = documents()
+    query = tokens(8, 16, seed=99).abs()
+    index = ours.Flat()
+    assert index(query) == [[]] and len(index) == 0
+    index.add_documents([f"d{i}" for i in range(60)], stored)
+    top = index(query, k=3)[0]
+    assert [hit["id"] for hit in index(stored[2] * 9, k=60)[0] if hit["id"] in ("d2", "d3")] == ["d2", "d3"]
+    index.remove_documents([top[0]["id"], "never there"])
+    assert index(query, k=2)[0] == top[1:] and len(index) == 59
+    index.update_documents(["d7"], [stored[7][:1]])
+    assert index.get_documents_embeddings([["d7"], []])[0][0].shape == (1, 16)
+    index.add_documents("alone", stored[0])
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        assert {hit["id"] for hit in index(query.to(dtype), k=100)[0]} >= {"alone"}
+    for wrong, message in (
+        (lambda: index.add_documents(["x"], [np.ones((2, 5))]), r"got \[5, 16\] elements a token"),
+        (lambda: index.add_documents(["x", "y"], [np.ones((2, 16))]), "got 1 for 2 ids"),
+        (lambda: index([np.ones(16)]), r"queries_embeddings: got shapes \(16,\), expected a matrix of tokens each"),
+        (lambda: index([np.ones((2, 16))], subset=[["d1"], ["d2"]]), "subset: got 2 lists for 1 queries"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            wrong()

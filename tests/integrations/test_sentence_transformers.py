@@ -21,6 +21,7 @@ from sentence_transformers import util  # noqa: E402
 from sentence_transformers.sentence_transformer import modules as st_modules  # noqa: E402
 
 import fastembed_core as fc  # noqa: E402
+from fastembed_core import dispatch  # noqa: E402
 from fastembed_core.arrays import tensors_kept  # noqa: E402
 from fastembed_core.integrations import sentence_transformers as ours  # noqa: E402
 
@@ -98,6 +99,9 @@ def test_precisions(model: Any, precision: str) -> None:
     assert isinstance(after, torch.Tensor) and after.dtype == before.dtype
     before, after = both(model, lambda m: m.encode(TEXTS, precision=precision, convert_to_numpy=False))
     assert isinstance(after, list) and after[0].dtype == before[0].dtype and after[0].shape == before[0].shape
+    for how in ({}, {"convert_to_tensor": True}, {"convert_to_numpy": False}):
+        before, after = both(model, lambda m, how=how: m.encode([], precision=precision, **how))
+        assert type(after) is type(before) and len(after) == 0 and getattr(after, "dtype", None) == getattr(before, "dtype", None)
 
 
 def test_one_text_in_codes(model: Any) -> None:
@@ -127,17 +131,11 @@ def test_similarity(model: Any, name: str) -> None:
         model.similarity_fn_name = "cosine"
 
 
-def noted(calls: list[str], name: str, run: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that writes its name into `calls` first."""
-    return lambda *args, **kwargs: (calls.append(name), run(*args, **kwargs))[1]
-
-
 def test_kernels_do_run(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was replaced is not run by the host: it may be broken."""
     ours.accelerate(model)
     calls: list[str] = []
-    for name in ("pool", "normalize", "quantize", "similarity"):
-        monkeypatch.setattr(fc, name, noted(calls, name, getattr(fc, name)))
+    monkeypatch.setattr(dispatch, "run", lambda op, *args, _run=dispatch.run, **how: (calls.append(op), _run(op, *args, **how))[1])
     monkeypatch.setattr(st_modules.Pooling, "forward", None)
     monkeypatch.setattr(st_modules.Normalize, "forward", None)
     vectors = model.encode(TEXTS)
@@ -260,11 +258,31 @@ def test_prompt_left_out(mode: str, padding: str) -> None:
         {"attention_mask": torch.ones(5, 9, dtype=torch.int64)},
         {"attention_mask": torch.ones(5, 17) / 2},
         {"attention_mask": torch.ones(5, 17, dtype=torch.bool)},
+        {"attention_mask": torch.arange(85).reshape(5, 17) % 3 + 1},
+        {"attention_mask": torch.ones(1, 17, dtype=torch.int64)},
+        {"token_embeddings": torch.randn(5, 24, 17, generator=torch.Generator().manual_seed(4)).transpose(1, 2)},
+        {"token_embeddings": torch.randn(17, 5, 24, generator=torch.Generator().manual_seed(4)).flip(0).transpose(0, 1)},
+        {"token_embeddings": torch.nn.Parameter(torch.ones(5, 17, 24))},
+        {"token_embeddings": torch.empty(0, 17, 24), "attention_mask": torch.empty(0, 17, dtype=torch.int64)},
         {"token_weights_sum": torch.full((5,), 3.0)},
         {"cls_token_embeddings": torch.ones(5, 24)},
         {"attention_mask": torch.tensor([1, 1, 0, 1, 1])[:, None].repeat(1, 17)},
     ],
-    ids=["no mask", "another mask", "weights as a mask", "bool", "weighted", "cls given", "an empty sequence"],
+    ids=[
+        "no mask",
+        "another mask",
+        "weights as a mask",
+        "bool",
+        "weights in integers",
+        "one mask for all",
+        "elements apart",
+        "tokens apart",
+        "a parameter",
+        "nothing",
+        "weighted",
+        "cls given",
+        "an empty sequence",
+    ],
 )
 @pytest.mark.parametrize("mode", MODES)
 def test_odd_features(mode: str, changes: dict[str, Any]) -> None:
@@ -284,6 +302,18 @@ def test_a_pooling_of_someone_s_own(caplog: pytest.LogCaptureFixture) -> None:
         before, after = pooled(Twice(24), features_of(torch.float32, "right"))
     assert caplog.records[-1].getMessage().endswith("; left Twice")
     torch.testing.assert_close(after, before, rtol=0, atol=0)
+
+
+def test_methods_of_someone_s_own(caplog: pytest.LogCaptureFixture) -> None:
+    """What a program has put into the instance stays, however often we come and go."""
+    model = st.SentenceTransformer(modules=[st_modules.Pooling(24), st_modules.Normalize()], device="cpu")
+    model.encode, model[0].forward = (lambda *args: "mine"), (lambda features: features | {"sentence_embedding": torch.ones(1, 24)})
+    with caplog.at_level(logging.INFO, "fastembed_core"):
+        ours.accelerate(ours.accelerate(model))
+    assert caplog.messages[-1] == "accelerate: replaced Normalize, similarity, similarity_pairwise; left Pooling, encode"
+    assert model.encode("a") == "mine" and model[0]({})["sentence_embedding"].sum() == 24
+    ours.restore(ours.restore(model))
+    assert model.encode("a") == "mine" and "forward" not in vars(model[1]) and "similarity" not in vars(model)
 
 
 def test_traced_and_compiled() -> None:

@@ -86,3 +86,12 @@ def test_compressed_types(dim: int) -> None:
     np.testing.assert_array_equal(few["int8"].data, got["int8"].data[:1])
     with pytest.raises(ValueError, match=r"^embedding_types: got 'base64', expected some of float, int8, uint8, binary, ubinary$"):
         cohere.compress(x, ["base64"])
+
+
+def test_lists_and_what_is_no_response() -> None:
+    x = np.random.default_rng(0).standard_normal((5, 16), np.float32)
+    np.testing.assert_array_equal(openai.shorten(x.tolist(), 4), openai.shorten(x, 4))
+    np.testing.assert_array_equal(cohere.compress(x.tolist(), ["uint8"])["uint8"].data, cohere.compress(x, ["uint8"])["uint8"].data)
+    for wrong in (3, {"model": "text-embedding-3-small"}, None):
+        with pytest.raises(TypeError, match=r"^response: got \w+ without data, expected what client.embeddings.create returns$"):
+            openai.shorten(wrong, 4)

@@ -76,6 +76,35 @@ def test_radius_is_inclusive_and_equal_lengths_stay_apart() -> None:
     assert [list(part) for part in i] == [[j] for j in range(20)]
 
 
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_odd_calls_are_the_hosts(metric: str, vectors: Any) -> None:
+    """What is out of range, empty or of another shape: the same answer, or the same words."""
+    x, q = vectors(60, 20, 1)[2:-1], vectors(7, 20, 2)[2:-1]
+    calls = [
+        *(lambda m, k=k: m.kneighbors(q, k) for k in (0, 1, len(x), len(x) + 1, 2.0, True, np.int32(2))),
+        *(lambda m, k=k: m.kneighbors(None, k) for k in (len(x) - 1, len(x))),
+        *(lambda m, y=y: m.kneighbors(y) for y in (q[:0], q[0], q[:, :5], q * np.nan, q.tolist(), np.asfortranarray(q), q[::-2])),
+        *(lambda m, r=r: m.radius_neighbors(q, r)[1] for r in (-1.0, -0.0, float("nan"), 1, "0.5")),
+        lambda m: m.radius_neighbors(q, 6.0, return_distance=False, sort_results=True),
+    ]
+    for call in calls:
+        answers = []
+        for module in (ours, neighbors):
+            try:
+                found = call(module.NearestNeighbors(n_neighbors=4, metric=metric, algorithm="brute").fit(x))
+                answers.append([np.sort(part, axis=None).tolist() for part in (found if isinstance(found, tuple) else (found,))][-1])
+            except (TypeError, ValueError) as error:
+                answers.append(str(error))
+        assert str(answers[0]) == str(answers[1])
+    for pair in ((x[:0], q), (x, q[:, :3]), (x[0], None)):
+        words = []
+        for function in (ours.pairwise_distances, metrics.pairwise_distances):
+            with pytest.raises(ValueError) as caught:  # noqa: PT011
+                function(*pair, metric=metric)
+            words.append(type(caught.value))
+        assert words[0] is words[1]
+
+
 def test_duplicates_and_zero_rows() -> None:
     x = np.zeros((6, 20), np.float32)
     x[:3, 0], x[3, 1] = 1, 2

@@ -172,3 +172,5 @@ def test_feature_maps(memory: str) -> None:
         vision.pool(features, layout="CHW")
     with pytest.raises(ValueError, match=r"^features: got shape \(512, 7, 5\), expected 4 dimensions, NCHW$"):
         vision.pool(features[0])
+    with pytest.raises(TypeError, match=r"^features: got list, expected a numpy array or a torch tensor$"):
+        vision.pool([1.0])

@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...arrays import unread
 from ...dispatch import get_backend
 
-FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+TENSORS = (torch.Tensor, torch.nn.Parameter)  # of another class only its own code knows where the elements lie
+KINDS = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
 
 
 def plain(x: Any) -> bool:
     """Whether a tensor is one our kernels read where it lies: dense floats with no gradient to keep, in host memory or on a GPU."""
     return (
-        x.layout == torch.strided
-        and x.dtype in FLOATS
+        type(x) in TENSORS
+        and x.dtype in KINDS
+        and x.layout == torch.strided
         and not (x.requires_grad and torch.is_grad_enabled())
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
@@ -31,9 +32,16 @@ def _kernels_for(device: str) -> bool:
     return device == "cpu" or (device == "cuda" and get_backend("triton").missing() is None)
 
 
-def view(x: Any) -> Any:
-    """A plain tensor as numpy over the same memory, which calls of a few microseconds take faster; bfloat16 and a GPU's stay tensors."""
-    return x if x.dtype == torch.bfloat16 or unread(x) else x.detach().numpy()
+def memory(x: Any) -> np.ndarray:
+    """A plain tensor of the host as the cells of a backend see it: numpy over its memory, a copy where rows do not lie side by side."""
+    x = x.detach() if x.requires_grad else x
+    x = x if x.stride(-1) == 1 else x.contiguous()
+    return x.numpy() if x.dtype != torch.bfloat16 else x.view(torch.int16).numpy().view(np.uint16)
+
+
+def tensor(x: np.ndarray) -> Any:
+    """What `memory` was made of: uint16 is bfloat16."""
+    return torch.from_numpy(x) if x.dtype != np.uint16 else torch.from_numpy(x.view(np.int16)).view(torch.bfloat16)
 
 
 def host(x: Any) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,79 +87,58 @@ def _pair(a: Any, b: Any, a_mask: Any, b_mask: Any, device: Any) -> tuple[Sets, 
     return None if left is None or right is None or left.tokens.shape[-1] != right.tokens.shape[-1] else (left, right)
 
 
-def maxsim(
-    a: Any,
-    b: Any,
-    a_mask: Any = None,
-    b_mask: Any = None,
-    chunk_elements: int | None = None,
-    length_normalize: bool = False,
-    device: Any = None,
-) -> Any:
-    """``sentence_transformers.util.maxsim``: (queries, documents) float32, sum_i max_j a_i . b_j; -1e9 for a document without tokens.
+Score = Callable[[Sets, Sets, bool], Any]
 
-    Lists of matrices are not padded, and no matrix of token scores is kept, so that `chunk_elements` has nothing to bound. Half
-    types are multiplied in float32. Masks that weigh tokens, gradients and other devices are the host's.
-    """
-    pair = _pair(a, b, a_mask, b_mask, device)
-    if pair is None:
-        return util.maxsim(a, b, a_mask, b_mask, chunk_elements, length_normalize, device)
-    q, x = pair
+
+def _matrix(q: Sets, x: Sets, length_normalize: bool) -> Any:
     scores = torch.as_tensor(
         fc.maxsim(q.tokens, x.tokens, query_offsets=q.ends, document_offsets=x.ends, query_mask=q.mask, document_mask=x.mask)
     )
-    return _finish(scores, x.counts == 0, q.counts[:, None] if length_normalize else None)
+    return _finished(scores, x.counts == 0, q.counts[:, None] if length_normalize else None)
 
 
-def maxsim_pairwise(
-    a: Any,
-    b: Any,
-    a_mask: Any = None,
-    b_mask: Any = None,
-    chunk_elements: int | None = None,
-    length_normalize: bool = False,
-    device: Any = None,
-) -> Any:
-    """``sentence_transformers.util.maxsim_pairwise``: (n,) float32, query i with document i, as `maxsim` scores them."""
-    pair = _pair(a, b, a_mask, b_mask, device) if len(a) == len(b) else None
-    if pair is None:
-        return util.maxsim_pairwise(a, b, a_mask, b_mask, chunk_elements, length_normalize, device)
-    q, x = pair
+def _pairs(q: Sets, x: Sets, length_normalize: bool) -> Any:
     counts = x.counts
     scores = torch.empty(len(counts))
     for i, count in enumerate(counts):
         if count:
             scores[i] = fc.maxsim(q.one(i), x.one(i), document_offsets=np.array([0, count]))[0, 0]
-    return _finish(scores, counts == 0, q.counts if length_normalize else None)
+    return _finished(scores, counts == 0, q.counts if length_normalize else None)
 
 
-def _finish(scores: Any, empty: np.ndarray, counts: np.ndarray | None) -> Any:
+def _finished(scores: Any, empty: np.ndarray, counts: np.ndarray | None) -> Any:
     if empty.any():
         scores[..., torch.from_numpy(empty)] = EMPTY_DOCUMENT
     return scores if counts is None else scores / torch.from_numpy(np.maximum(counts, 1).astype(np.float32))
 
 
-def mean_maxsim(
-    a: Any,
-    b: Any,
-    a_mask: Any = None,
-    b_mask: Any = None,
-    chunk_elements: int | None = None,
-    length_normalize: bool = True,
-    device: Any = None,
-) -> Any:
-    """``sentence_transformers.util.mean_maxsim``: `maxsim` divided by each query's number of tokens."""
-    return maxsim(a, b, a_mask, b_mask, chunk_elements, length_normalize, device)
+def _like(name: str, score: Score, mean: bool, what: str) -> Callable[..., Any]:
+    """The host's ``util.<name>``, by `score` wherever our kernels take both sides."""
+
+    def function(
+        a: Any,
+        b: Any,
+        a_mask: Any = None,
+        b_mask: Any = None,
+        chunk_elements: int | None = None,
+        length_normalize: bool = mean,
+        device: Any = None,
+    ) -> Any:
+        pair = _pair(a, b, a_mask, b_mask, device) if score is _matrix or len(a) == len(b) else None
+        if pair is None:
+            return getattr(util, name)(a, b, a_mask, b_mask, chunk_elements, length_normalize, device)
+        return score(*pair, length_normalize)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"""``sentence_transformers.util.{name}``: {what}
+
+    Lists of matrices are not padded, and no matrix of token scores is kept, so that `chunk_elements` has nothing to bound. Half
+    types are multiplied in float32. Masks that weigh tokens, gradients and other devices are the host's.
+    """
+    return function
 
 
-def mean_maxsim_pairwise(
-    a: Any,
-    b: Any,
-    a_mask: Any = None,
-    b_mask: Any = None,
-    chunk_elements: int | None = None,
-    length_normalize: bool = True,
-    device: Any = None,
-) -> Any:
-    """``sentence_transformers.util.mean_maxsim_pairwise``: `maxsim_pairwise` divided by each query's number of tokens."""
-    return maxsim_pairwise(a, b, a_mask, b_mask, chunk_elements, length_normalize, device)
+maxsim = _like("maxsim", _matrix, False, "(queries, documents) float32, sum_i max_j a_i . b_j; -1e9 for a document without tokens.")
+maxsim_pairwise = _like("maxsim_pairwise", _pairs, False, "(n,) float32, query i with document i, as `maxsim` scores them.")
+mean_maxsim = _like("mean_maxsim", _matrix, True, "`maxsim` divided by each query's number of tokens.")
+mean_maxsim_pairwise = _like("mean_maxsim_pairwise", _pairs, True, "`maxsim_pairwise` divided by each query's number of tokens.")

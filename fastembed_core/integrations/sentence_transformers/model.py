@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, StaticEmbedding
@@ -14,15 +15,17 @@ from sentence_transformers.util import SimilarityFunction
 
 import fastembed_core as fc
 
-from ...arrays import unread
+from ... import dispatch
+from ...arrays import Rows, unread
+from ...ops.pool import EPS, SUMS, Recipe, Tokens
+from .._instance import put, take
 from . import late_interaction
-from ._embeddings import matrix, plain, together, view
+from ._embeddings import KINDS, matrix, memory, plain, tensor, together
 from .quantization import quantize_embeddings
 
 logger = logging.getLogger(__name__)
 
 PRECISION = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "float32"}
-SUMS = frozenset({"mean", "weightedmean", "mean_sqrt_len_tokens"})
 METRICS = {"cosine": "cosine", "dot": "ip", "euclidean": "l2"}
 
 
@@ -37,7 +40,7 @@ def accelerate(model: Any) -> Any:
     rest is ours: modules, codes, and the searches of this package.
 
     Only attributes of the instance change: `save` writes, and `restore` leaves, what was there before. A log line of level
-    INFO says what was replaced, and which modules, being someone's own, were left.
+    INFO says what was replaced, and which modules and methods, being someone's own, were left.
 
     Raises
     ------
@@ -51,14 +54,11 @@ def accelerate(model: Any) -> Any:
     for module in model.modules():
         for host, ours in FORWARDS.items():
             if isinstance(module, host):
-                own = type(module).forward is not host.forward
+                own = type(module).forward is not host.forward or put(module, {"forward": ours})
                 (left if own else replaced).append(type(module).__name__)
-                if not own:
-                    module.forward = functools.partial(ours, module)
-    late = not isinstance(model, SentenceTransformer)
-    for name, method in (LATE_METHODS if late else METHODS).items():
-        setattr(model, name, functools.partial(method, model))
-        replaced.append(name)
+    methods = METHODS if isinstance(model, SentenceTransformer) else LATE_METHODS
+    left += put(model, methods)
+    replaced += [name for name in methods if name not in left]
     logger.info("accelerate: replaced %s%s", ", ".join(replaced), f"; left {', '.join(left)}" if left else "")
     return model
 
@@ -66,62 +66,74 @@ def accelerate(model: Any) -> Any:
 def restore(model: Any) -> Any:
     """Undo `accelerate`: every module and method is the host's own again. Returns the model; one never accelerated stays as it is."""
     for module in model.modules():
-        for name in ("forward", *METHODS):
-            ours = module.__dict__.get(name)
-            if isinstance(ours, functools.partial) and ours.func.__module__ == __name__:
-                delattr(module, name)
+        take(module, ("forward", *METHODS))
     return model
 
 
 def _pooling(module: Any, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     modes = (module.pooling_mode,) if isinstance(module.pooling_mode, str) else module.pooling_mode
     tokens = features["token_embeddings"]
-    lay = _layout(module, features, modes) if plain(tokens) else None
-    if lay is None:
-        result: dict[str, Any] = Pooling.forward(module, features, **kwargs)
-        return result
-    x = view(tokens.squeeze(0) if "cu_seqlens" in lay else tokens)
-    precision = PRECISION[tokens.dtype]
-    parts = [torch.as_tensor(fc.pool(x, mode=mode, precision=precision, **lay)).to(tokens.dtype) for mode in modes]
-    features["sentence_embedding"] = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+    layout = _layout(module, features, modes) if plain(tokens) and tokens.ndim == 3 and tokens.numel() else None
+    if layout is None:
+        return cast("dict[str, Any]", Pooling.forward(module, features, **kwargs))
+    mask, ends = layout
+    if unread(tokens):
+        x, precision = tokens if ends is None else tokens[0], PRECISION[tokens.dtype]
+        parts = [fc.pool(x, mask, mode=mode, cu_seqlens=ends, precision=precision).to(tokens.dtype) for mode in modes]
+        features["sentence_embedding"] = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+        return features
+    x = memory(tokens)
+    states = Tokens(x if ends is None else x[0], KINDS[tokens.dtype], mask, None, ends)
+    dim, precision = x.shape[-1], "float16" if states.kind == "f16" else "float32"
+    vectors = np.empty((states.n, len(modes) * dim), precision)
+    for i, mode in enumerate(modes):  # not by fc.pool: to check one short text once more takes as long as to pool it
+        dispatch.run("pool", states, Recipe(mode, None, 1.0, dim, False, precision, None), vectors[:, i * dim : (i + 1) * dim], None)
+    pooled = torch.from_numpy(vectors)
+    features["sentence_embedding"] = pooled.bfloat16() if states.kind == "bf16" else pooled
     return features
 
 
-def _layout(module: Any, features: dict[str, Any], modes: tuple[str, ...]) -> dict[str, Any] | None:
-    """Which tokens count, as `pool` takes it; None where the host gives a meaning of its own to it."""
+def _layout(module: Any, features: dict[str, Any], modes: tuple[str, ...]) -> tuple[Any, Any] | None:
+    """Which tokens count: (mask, ends), where the tokens are, either of them None. None where the host gives a meaning of its own to it."""
     tokens = features["token_embeddings"]
-    weighted = "token_weights_sum" in features and not SUMS.isdisjoint(modes)
-    if weighted or tokens.ndim != 3 or ("cls_token_embeddings" in features and "cls" in modes):
+    if ("token_weights_sum" in features and not SUMS.isdisjoint(modes)) or ("cls_token_embeddings" in features and "cls" in modes):
         return None
     prompt = 0 if module.include_prompt else features.get("prompt_length", 0)
     prompt = int(prompt.flatten()[0]) if isinstance(prompt, torch.Tensor) else int(prompt)
-    ends = features.get("cu_seq_lens_q")
-    if ends is not None:
-        empty = bool((ends[1:] == ends[:-1]).any())
-        return None if prompt or empty or tokens.shape[0] != 1 else {"cu_seqlens": ends}
+    if "cu_seq_lens_q" in features:
+        given = features["cu_seq_lens_q"]
+        ends = given.cpu().numpy().astype(np.int64)
+        whole = tokens.shape[0] == 1 and ends[0] == 0 and ends[-1] == tokens.shape[1] and bool((ends[1:] > ends[:-1]).all())
+        return (None, given if unread(tokens) else ends) if whole and not prompt else None
     mask = features.get("attention_mask")
     if mask is None or mask.size(-1) != tokens.shape[1]:
-        return {} if not prompt else None
-    if mask.ndim != 2 or mask.is_floating_point() or mask.device != tokens.device:
+        return None if prompt else (None, None)
+    if mask.shape != tokens.shape[:2] or mask.is_floating_point() or mask.device != tokens.device:
         return None
     if prompt:
         if "weightedmean" in modes:
             return None  # the tokens left keep the weights of their old places
         mask = module._exclude_prompt_from_mask(mask, prompt)
+    given = mask if unread(tokens) else np.ascontiguousarray(mask.numpy())
+    valid = given == 1
+    if bool(((given != 0) != valid).any()):
+        return None  # a mask that weighs
     # Of a sequence without tokens the host's max is -inf and its cls the first padding.
-    return None if not SUMS.issuperset(modes) and not bool((mask != 0).any(dim=1).all()) else {"mask": _side(mask)}
-
-
-def _side(mask: Any) -> Any:
-    return mask.detach() if unread(mask) else mask.detach().numpy()
+    return (valid, None) if SUMS.issuperset(modes) or bool(valid.any(1).all()) else None
 
 
 def _normalize(module: Any, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     x = features.get(module.module_input_name)
-    if x is None or not plain(x):
-        result: dict[str, Any] = Normalize.forward(module, features, **kwargs)
-        return result
-    features[module.module_output_name] = torch.as_tensor(fc.normalize(view(x)))
+    if x is None or not plain(x) or not x.numel() or not x.ndim:
+        return cast("dict[str, Any]", Normalize.forward(module, features, **kwargs))
+    if unread(x):
+        features[module.module_output_name] = fc.normalize(x)
+        return features
+    rows = memory(x)
+    unit = np.empty(rows.shape, rows.dtype)
+    dim = rows.shape[-1]
+    dispatch.run("normalize", Rows(rows.reshape(-1, dim), KINDS[x.dtype], dim), EPS, unit.reshape(-1, dim))
+    features[module.module_output_name] = tensor(unit)
     return features
 
 
@@ -129,8 +141,7 @@ def _static(module: Any, features: dict[str, Any], **kwargs: Any) -> dict[str, A
     bag = module.embedding
     odd = bag.mode != "mean" or bag.max_norm is not None or bag.padding_idx is not None or bag.include_last_offset
     if odd or not plain(bag.weight) or not len(features["input_ids"]):
-        result: dict[str, Any] = StaticEmbedding.forward(module, features, **kwargs)
-        return result
+        return cast("dict[str, Any]", StaticEmbedding.forward(module, features, **kwargs))
     rows = fc.embedding_bag(
         bag.weight, features["input_ids"], features["offsets"], include_last_offset=False, precision=PRECISION[bag.weight.dtype]
     )
@@ -146,12 +157,13 @@ def _encode(model: Any, inputs: Any = None, *args: Any, **kwargs: Any) -> Any:
     host = functools.partial(type(model).encode, model)
     precision = kwargs.get("precision")
     asked = "sentences" not in kwargs and len(args) < 5 and kwargs.get("output_value", "sentence_embedding") == "sentence_embedding"
-    if precision not in ("int8", "uint8", "binary", "ubinary") or not asked:
+    empty = not isinstance(inputs, str) and hasattr(inputs, "__len__") and len(inputs) == 0
+    if precision not in ("int8", "uint8", "binary", "ubinary") or not asked or empty:
         return host(*(() if inputs is None else (inputs,)), *args, **kwargs)
     tensor, array = kwargs.pop("convert_to_tensor", False), kwargs.pop("convert_to_numpy", True)
     vectors = host(inputs, *args, **{**kwargs, "precision": "float32"}, convert_to_tensor=True)
-    one = vectors.ndim == 1 and len(vectors) > 0
-    codes = quantize_embeddings(vectors[None] if one else vectors, precision) if len(vectors) else vectors.cpu().numpy()
+    one = vectors.ndim == 1
+    codes = quantize_embeddings(vectors[None] if one else vectors, precision)
     result = torch.from_numpy(codes) if tensor else codes if array else list(torch.from_numpy(codes))
     return result[0] if one else result
 
@@ -160,7 +172,7 @@ def _scores(model: Any, name: str, a: Any, b: Any, score: Callable[..., Any]) ->
     """Scores of two operands by our kernels, or by the host's `name` where it has a metric or takes operands we do not."""
     metric = METRICS.get(model.similarity_fn_name)
     left, right = (matrix(a), matrix(b)) if metric else (None, None)
-    # On a GPU the host's product in the embeddings' own type is faster than canonical scores.
+    # On a GPU the host's product in the embeddings' own type is less work than canonical scores.
     if not together(left, right) or unread(left):
         return getattr(type(model), name)(model, a, b)
     result = torch.as_tensor(score(left, right, metric))

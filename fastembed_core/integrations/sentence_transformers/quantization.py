@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -48,58 +49,49 @@ def _ranges(x: Any, ranges: Any, calibration: Any) -> Any:
     return on_host(fc.calibrate(source))
 
 
-def semantic_search_faiss(
-    query_embeddings: Any,
-    corpus_embeddings: Any = None,
-    corpus_index: Any = None,
-    corpus_precision: str = "float32",
-    top_k: int = 10,
-    ranges: Any = None,
-    calibration_embeddings: Any = None,
-    rescore: bool = True,
-    rescore_multiplier: int = 2,
-    exact: bool = True,
-    output_index: bool = False,
-) -> tuple[Any, ...]:
-    """``sentence_transformers.util.quantization.semantic_search_faiss``: (results, seconds), without faiss and without an index.
+def _like(engine: str, metric: str, precisions: tuple[str, ...], scores: str) -> Callable[..., tuple[Any, ...]]:
+    """The host's ``semantic_search_<engine>`` over the codes it has there; `metric` is the one it gives float32."""
+    name = f"semantic_search_{engine}"
 
-    Scores are the host's: inner products, Hamming distances for ubinary without rescoring, and inner products with the
-    dequantized vectors (bits as 0 and 1) after it. With an index of your own, or asked for one, it is the host's search.
+    def function(
+        query_embeddings: Any,
+        corpus_embeddings: Any = None,
+        corpus_index: Any = None,
+        corpus_precision: str = "float32",
+        top_k: int = 10,
+        ranges: Any = None,
+        calibration_embeddings: Any = None,
+        rescore: bool = True,
+        rescore_multiplier: int = 2,
+        exact: bool = True,
+        output_index: bool = False,
+    ) -> tuple[Any, ...]:
+        how = (corpus_precision, top_k, ranges, calibration_embeddings, rescore, rescore_multiplier)
+        ours = corpus_index is None and exact and not output_index and corpus_precision in precisions
+        found = _search(query_embeddings, corpus_embeddings, metric, *how) if ours else None
+        if found is not None:
+            return found
+        result: tuple[Any, ...] = getattr(host, name)(query_embeddings, corpus_embeddings, corpus_index, *how, exact, output_index)
+        return result
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"""``sentence_transformers.util.quantization.{name}``: (results, seconds), without {engine} and without an index.
+
+    Scores are the host's: {scores}, and after rescoring inner products with the dequantized vectors (bits as 0 and 1). With an index
+    of your own, or asked for one, it is the host's search.
     """
-    how = (corpus_precision, top_k, ranges, calibration_embeddings, rescore, rescore_multiplier)
-    ours = corpus_index is None and exact and not output_index and corpus_precision in ("float32", "uint8", "ubinary")
-    found = _search(query_embeddings, corpus_embeddings, "ip", *how) if ours else None
-    if found is not None:
-        return found
-    result: tuple[Any, ...] = host.semantic_search_faiss(query_embeddings, corpus_embeddings, corpus_index, *how, exact, output_index)
-    return result
+    return function
 
 
-def semantic_search_usearch(
-    query_embeddings: Any,
-    corpus_embeddings: Any = None,
-    corpus_index: Any = None,
-    corpus_precision: str = "float32",
-    top_k: int = 10,
-    ranges: Any = None,
-    calibration_embeddings: Any = None,
-    rescore: bool = True,
-    rescore_multiplier: int = 2,
-    exact: bool = True,
-    output_index: bool = False,
-) -> tuple[Any, ...]:
-    """``sentence_transformers.util.quantization.semantic_search_usearch``: (results, seconds), without usearch and without an index.
-
-    Scores are the host's: 1 - cosine for float32, 1 - inner product for int8, Hamming distances for bits, and after rescoring inner
-    products with the dequantized vectors (bits as 0 and 1). With an index of your own, or asked for one, it is the host's search.
-    """
-    how = (corpus_precision, top_k, ranges, calibration_embeddings, rescore, rescore_multiplier)
-    ours = corpus_index is None and exact and not output_index and corpus_precision in ("float32", "int8", "binary", "ubinary")
-    found = _search(query_embeddings, corpus_embeddings, "cosine", *how) if ours else None
-    if found is not None:
-        return found
-    result: tuple[Any, ...] = host.semantic_search_usearch(query_embeddings, corpus_embeddings, corpus_index, *how, exact, output_index)
-    return result
+semantic_search_faiss = _like(
+    "faiss", "ip", ("float32", "uint8", "ubinary"), "inner products, Hamming distances for ubinary without rescoring"
+)
+semantic_search_usearch = _like(
+    "usearch",
+    "cosine",
+    ("float32", "int8", "binary", "ubinary"),
+    "1 - cosine for float32, 1 - inner product for int8, Hamming distances for bits",
+)
 
 
 def _search(
