@@ -6,7 +6,7 @@ namespace unit {
 
 // A half type is rounded from the float32 result; out may be x.
 template <class T, class Half>
-inline void scale(const T* x, int64_t d, simd::D inverse, Half* out) {
+inline void scale(const T* x, int64_t d, const rows::Factor& inverse, Half* out) {
     constexpr int64_t block = 256;  // by blocks, so that no vector is read back right after its halves were written
     float part[block];
     for (int64_t i = 0; i < d; i += block) {
@@ -16,15 +16,21 @@ inline void scale(const T* x, int64_t d, simd::D inverse, Half* out) {
     }
 }
 
-// Past the cache: eight aligned elements at a time, and the few before and behind them by plain stores.
+// Past the cache: aligned vectors, and the few elements before and behind them by plain stores, which must not be masked: a masked
+// store to a line that others bypass the cache for waits for memory.
 template <class T>
-inline void stream(const T* x, int64_t d, simd::D inverse, float* out) {
-    const int64_t apart = -reinterpret_cast<int64_t>(out) & 31;
+inline void stream(const T* x, int64_t d, const rows::Factor& inverse, float* out) {
+    using simd::W;
+    const rows::Factor edges = inverse.unsplit();
+    const int64_t apart = -reinterpret_cast<int64_t>(out) & (4 * W - 1);
     int64_t i = apart / 4;
-    if (apart % 4 || i > d) return rows::scale(x, d, inverse, out);
-    rows::scale(x, i, inverse, out);
-    for (; i + 8 <= d; i += 8) simd::dstream(out + i, simd::dmul(simd::dwiden(x + i), inverse));
-    rows::scale(x + i, d - i, inverse, out + i);
+    if (apart % 4 || i > d) return rows::scale(x, d, edges, out);
+    rows::scale(x, i, edges, out);
+    if constexpr (sizeof(T) <= sizeof(float)) {
+        for (; inverse.split && i + W <= d; i += W) simd::stream(out + i, inverse.times(simd::widen(x + i)));
+    }
+    for (; !inverse.split && i + 8 <= d; i += 8) simd::dstream(out + i, simd::dmul(simd::dwiden(x + i), simd::dset1(inverse.whole)));
+    rows::scale(x + i, d - i, edges, out + i);
 }
 
 template <class T, class Out>
@@ -33,7 +39,7 @@ inline void normalize(const fec::Rows& x, double eps, const fec::UnitRows& out, 
     for (int64_t r = lo; r < hi; ++r) {
         const T* row = reinterpret_cast<const T*>(x.row(r));
         Out* unit = reinterpret_cast<Out*>(out.data + r * out.stride);
-        const simd::D inverse = rows::inverse_length(row, x.dim, eps, ahead);
+        const rows::Factor inverse = rows::inverse_length(row, x.dim, eps, ahead);
         if constexpr (sizeof(Out) < sizeof(float))
             scale(row, x.dim, inverse, unit);
         else if (past_cache)

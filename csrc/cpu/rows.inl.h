@@ -83,16 +83,40 @@ inline double squared_norm(const T* x, int64_t d, int64_t ahead) {
     return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
 }
 
+// What a row is multiplied by with one rounding: in float64, or in float32 as high + low where an fma keeps x * high whole. The rounding
+// of x * low is 2^-47 of the product, and low is never negative, so that -0 stays -0.
+struct Factor {
+    explicit Factor(double factor) : whole(factor), split(simd::fuses && factor >= 0x1p-60 && factor <= 0x1p60) {
+        high = static_cast<float>(factor);
+        if (static_cast<double>(high) > factor) high = __builtin_nextafterf(high, 0.0f);
+        low = static_cast<float>(factor - static_cast<double>(high));
+    }
+    Factor unsplit() const {
+        Factor same = *this;
+        same.split = false;
+        return same;
+    }
+    F times(F v) const { return simd::fma(v, simd::set1(high), simd::mul(v, simd::set1(low))); }
+
+    double whole;
+    float high, low;
+    bool split;
+};
+
 // What a row is multiplied by to have length 1, or x / eps where it is shorter than eps. A row with NaN has NaN.
 template <class T>
-inline simd::D inverse_length(const T* x, int64_t d, double eps, int64_t ahead = 0) {
+inline Factor inverse_length(const T* x, int64_t d, double eps, int64_t ahead = 0) {
     const double norm = __builtin_sqrt(squared_norm(x, d, ahead));
-    return simd::dset1(1.0 / (norm < eps ? eps : norm));
+    return Factor(1.0 / (norm < eps ? eps : norm));
 }
 
-// out = x * factor in float64, each rounded once to float32; out may be x.
+// out = x * by, each rounded once to float32; out may be x.
 template <class T>
-inline void scale(const T* x, int64_t d, simd::D factor, float* out) {
+inline void scale(const T* x, int64_t d, const Factor& by, float* out) {
+    if constexpr (sizeof(T) <= sizeof(float)) {
+        if (by.split) return each(d, [&](int64_t i) { put(out, i, d, by.times(part(x, i, d))); });
+    }
+    const simd::D factor = simd::dset1(by.whole);
     int64_t i = 0;
     for (; i + 8 <= d; i += 8) simd::dnarrow(out + i, simd::dmul(simd::dwiden(x + i), factor));
     if (i < d) {

@@ -11,6 +11,7 @@ using fec::bf16;
 using fec::f16;
 
 constexpr int W = 8;
+constexpr bool fuses = true;  // whether fma rounds once
 constexpr int tile_rows = 6, tile_vectors = 2;  // 12 accumulators + 2 panel vectors + 1 broadcast of 16 registers
 using F = __m256;
 using I = __m256i;

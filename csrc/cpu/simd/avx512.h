@@ -11,6 +11,7 @@ using fec::bf16;
 using fec::f16;
 
 constexpr int W = 16;  // float lanes
+constexpr bool fuses = true;  // whether fma rounds once
 constexpr int tile_rows = 12, tile_vectors = 2;  // 24 accumulators + 2 panel vectors + 1 broadcast of 32 registers
 using F = __m512;
 using I = __m512i;   // int32 lanes

@@ -10,6 +10,7 @@ using fec::bf16;
 using fec::f16;
 
 constexpr int W = 16;
+constexpr bool fuses = false;  // whether fma rounds once
 constexpr int tile_rows = 4, tile_vectors = 1;
 typedef float F __attribute__((vector_size(64)));
 typedef int32_t I __attribute__((vector_size(64)));

@@ -12,6 +12,7 @@ using fec::bf16;
 using fec::f16;
 
 constexpr int W = 4;
+constexpr bool fuses = true;  // whether fma rounds once
 constexpr int tile_rows = 6, tile_vectors = 4;  // 24 accumulators + 4 panel vectors + 1 broadcast of 32 registers
 using F = float32x4_t;
 using I = int32x4_t;
