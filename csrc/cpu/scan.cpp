@@ -72,7 +72,8 @@ Scan::Scan(const Pair& pair, const Coded* coded, const Estimate& estimate, bool 
     const int64_t row_bytes = std::max<int64_t>(1, family_ == Family::bits ? (x_.dim + 7) / 8 : x_.dim * element);
     const int64_t most = by_rows ? kMostRowsOne : kMostRows / kernels_.tile_rows * kernels_.tile_rows;
     block_rows_ = std::min({most, rounded_up(pair.x.n, kernels_.tile_rows),
-                            std::max<int64_t>(kernels_.tile_rows, kBlockBytes / row_bytes / kernels_.tile_rows * kernels_.tile_rows)});
+                            std::max<int64_t>(kernels_.tile_rows, (by_rows && family_ == Family::floats ? 2 : 1) * kBlockBytes / row_bytes /
+                                                                      kernels_.tile_rows * kernels_.tile_rows)});
     block_rows_ = std::max<int64_t>(block_rows_, 1);
     const int64_t lanes = by_rows ? kMostByRows : static_cast<int64_t>(kernels_.width) * kernels_.tile_vectors;
     raw_.resize(block_rows_ * lanes);
