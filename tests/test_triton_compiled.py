@@ -122,7 +122,7 @@ def check(kernel: Compiled) -> None:
     """What holds of every kernel: it fits, spills nothing, and does the arithmetic that was written."""
     assert kernel.shared <= SHARED, f"{kernel.name}: {kernel.shared} bytes of shared memory"
     registers, stack = resources(kernel.cubin)
-    assert stack == 0, f"{kernel.name} {kernel.constants}: {stack} bytes of stack"
+    assert stack == 0, f"{kernel.name} {kernel.constants}: {stack} bytes of stack, {registers} registers"
     assert registers <= 255
     assert not kernel.has(r"\bfma\.rn\.f(32|64)\b"), f"{kernel.name}: fused multiply-adds"
     assert not kernel.has(r"\.ftz\b"), f"{kernel.name}: subnormal numbers flushed"

@@ -126,7 +126,7 @@ def prepared(
     stored = made.planes.view(torch.int16) if kind == "bf16" else made.planes
     launch(
         _queries_kernel, t, *q.arguments[:3], center, stored, *made[1:], base, first, t, q.n, q.dim, width, unit_of(q.dim, kind),
-        KIND=q.kind, FLIP=q.flip, PLANES=planes, TYPE=kind, APART=apart,
+        KIND=q.kind, FLIP=q.flip, PLANES=planes, TYPE=kind, APART=apart, warps=8,
     )  # fmt: skip
     return made
 
