@@ -99,7 +99,7 @@ def use_backend(name: str) -> Iterator[None]:
         _forced.reset(token)
 
 
-@functools.cache  # a look at the environment costs a small call a tenth of its time
+@functools.cache  # looked up once: small calls would pay for it each time
 def _from_environment() -> str:
     return os.environ.get("FASTEMBED_CORE_BACKEND") or "auto"
 

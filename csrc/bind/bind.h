@@ -6,11 +6,11 @@
 #include <pybind11/stl.h>
 
 #include <chrono>
-#include <initializer_list>
 #include <string>
 
 #include "../core/types.h"
 #include "../cpu/rows.h"
+#include "named.h"
 
 namespace py = pybind11;
 
@@ -51,16 +51,6 @@ inline fec::Rows rows_of(const py::array& data, const std::string& kind, int64_t
             floats(scale),
             floats(ranges),
             static_cast<uint8_t>(flip)};
-}
-
-template <class Enum>
-Enum named(const char* what, const std::string& name, std::initializer_list<const char*> names) {
-    int i = 0;
-    for (const char* each : names) {
-        if (name == each) return static_cast<Enum>(i);
-        ++i;
-    }
-    throw py::value_error(std::string(what) + ": got '" + name + "'");
 }
 
 inline fec::Precision precision_of(const std::string& name) {

@@ -1,10 +1,10 @@
 // The optional CUDA extension: pointers and streams as integers, so that nothing here knows whose tensors they are.
 #include <pybind11/pybind11.h>
 
-#include <initializer_list>
 #include <string>
 
 #include "../cuda/launch.h"
+#include "named.h"
 
 namespace py = pybind11;
 
@@ -20,17 +20,7 @@ T* pointer(uintptr_t address) {
 
 fec_cuda::Matrix matrix(uintptr_t data, int64_t n, int64_t stride) { return {pointer<const unsigned char>(data), n, stride}; }
 
-template <class Enum>
-Enum named(const char* what, const std::string& name, std::initializer_list<const char*> names) {
-    int i = 0;
-    for (const char* each : names) {
-        if (name == each) return static_cast<Enum>(i);
-        ++i;
-    }
-    throw py::value_error(std::string(what) + ": got '" + name + "'");
-}
-
-fec_cuda::Kind kind_of(const std::string& name) { return named<fec_cuda::Kind>("kind", name, {"f32", "f16", "bf16"}); }
+fec_cuda::Kind kind_of(const std::string& name) { return fec_bind::named<fec_cuda::Kind>("kind", name, {"f32", "f16", "bf16"}); }
 
 }  // namespace
 
@@ -74,8 +64,8 @@ PYBIND11_MODULE(_cuda, m, py::mod_gil_not_used()) {
         [](const Search& search, const std::string& queries, const std::string& corpus, const std::string& metric, uintptr_t workspace,
            const Stream& stream) {
             fec_cuda::float_topk(search, kind_of(queries), kind_of(corpus),
-                                 named<fec_cuda::Metric>("metric", metric, {"ip", "cosine", "l2", "sqeuclidean"}), pointer<void>(workspace),
-                                 stream);
+                                 fec_bind::named<fec_cuda::Metric>("metric", metric, {"ip", "cosine", "l2", "sqeuclidean"}),
+                                 pointer<void>(workspace), stream);
         },
         py::arg("search"), py::arg("queries"), py::arg("corpus"), py::arg("metric"), py::arg("workspace"), py::arg("stream"),
         "Top-k of floats, by the canonical score of every row.");

@@ -90,7 +90,7 @@ def _matrix(name: str, rows: Rows) -> dict[str, int]:
 
 def _on(device: torch.device, x: Any) -> torch.Tensor | None:
     """A side array as a dense tensor on `device`."""
-    return None if x is None else (to_device(x, str(device)) if isinstance(x, np.ndarray) else x).contiguous()
+    return None if x is None else to_device(x, str(device)).contiguous()
 
 
 def _address(x: torch.Tensor | None) -> int:
