@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pathlib
-import tracemalloc
-from collections.abc import Iterator
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -16,7 +12,7 @@ import pytest
 
 import fastembed_core as fc
 from fastembed_core import Codes, threads
-from fastembed_core.codes import BIT_PRECISIONS, DIM_PRECISIONS, PRECISIONS, ROW_PRECISIONS, STORAGE, code_width
+from fastembed_core.codes import BIT_PRECISIONS, DIM_PRECISIONS, PRECISIONS, ROW_PRECISIONS, STORAGE
 
 EDGES = ("normal", "zero_rows", "nan", "inf", "subnormal", "dynamic", "overflow", "ties")
 DIMS = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 97, 127, 128, 129, 130)
@@ -64,18 +60,6 @@ def assert_same_array(actual: np.ndarray, expected: np.ndarray) -> None:
     assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
     differ = np.argwhere(actual != expected)
     assert not len(differ), f"{len(differ)} of {expected.size} differ, first at {differ[0]}"
-
-
-@pytest.fixture(params=["scalar", "avx2", "avx512", "avx512icl", "neon"])
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each level of the extension that this machine runs."""
-    core = pytest.importorskip("fastembed_core._core")
-    if request.param not in core.isas():
-        pytest.skip(f"this build or this machine has no {request.param}")
-    before = core.isa()
-    core.select_isa(request.param)
-    yield request.param
-    core.select_isa(before)
 
 
 # --- the bits of every backend --------------------------------------------------------------------------------------
@@ -290,178 +274,6 @@ def test_there_and_back(backend: str, precision: str) -> None:
     again = fc.quantize(back, precision, ranges=codes.ranges, backend=backend)
     if precision in ROW_PRECISIONS:
         assert_same_array(again.data, codes.data)
-
-
-# --- the host -------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def host() -> Any:
-    return pytest.importorskip("sentence_transformers.util.quantization").quantize_embeddings
-
-
-HOST_PRECISIONS = (*DIM_PRECISIONS, *BIT_PRECISIONS)
-
-
-@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
-@pytest.mark.parametrize("precision", HOST_PRECISIONS)
-@pytest.mark.parametrize("kind", ["f32", "f16"])
-def test_equal_to_sentence_transformers(host: Any, precision: str, kind: str) -> None:
-    for d in DIMS:
-        for values in ("normal", "zero_rows", "subnormal", "dynamic", "ties", "offset"):
-            x = vectors(kind, 12, d, values)
-            if not np.isfinite(x).all():
-                continue  # what float16 could not hold; a range without end has NaN quotients
-            for ranges in (None, ranges_of(kind, d)) if precision in DIM_PRECISIONS else (None,):
-                expected = host(x, precision, ranges=ranges)
-                for backend in ("reference", None):
-                    got = fc.quantize(x, precision, ranges=ranges, backend=backend)
-                    assert_same_array(got.data, expected)
-
-
-@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
-@pytest.mark.parametrize("precision", HOST_PRECISIONS)
-def test_equal_to_sentence_transformers_beyond_the_numbers(host: Any, precision: str) -> None:
-    ranges = np.float32([[-1] * 9, [1] * 9])
-    x = np.random.default_rng(5).choice(np.float32([np.inf, -np.inf, 3e38, -3e38, 0.5, 1e-45, 0, -0.0]), (30, 9))
-    expected = host(x, precision, ranges=ranges)
-    given = ranges if precision in DIM_PRECISIONS else None
-    assert_same_array(fc.quantize(x, precision, ranges=given).data, expected)
-
-
-@pytest.mark.parametrize("precision", HOST_PRECISIONS)
-def test_equal_to_sentence_transformers_on_torch_tensors(host: Any, precision: str) -> None:
-    torch = pytest.importorskip("torch")
-    for dtype in (torch.float32, torch.float16, torch.bfloat16):
-        t = torch.randn((40, 37), generator=torch.Generator().manual_seed(4)).to(dtype)
-        assert_same_array(fc.quantize(t, precision).data.numpy(), host(t, precision))
-
-
-@pytest.mark.parametrize("precision", DIM_PRECISIONS)
-def test_ranges_are_the_host_s(host: Any, precision: str) -> None:
-    quantization = pytest.importorskip("sentence_transformers.util.quantization")
-    x = vectors("f32", 150, 33)
-    expected = quantization._get_quantization_ranges(x, precision, None)
-    assert np.array_equal(fc.calibrate(x), expected)
-    codes = fc.quantize(x, precision)
-    assert np.array_equal(codes.ranges, expected)
-    back = quantization._dequantize_embeddings(codes.data, precision, expected)
-    assert np.array_equal(fc.dequantize(codes), back.astype(np.float32))
-
-
-def test_a_single_row_without_ranges_is_refused_as_by_the_host(host: Any) -> None:
-    x = vectors("f32", 1, 8)
-    for precision in DIM_PRECISIONS:
-        with pytest.raises(ValueError, match="from a single embedding"):
-            host(x, precision)
-        with pytest.raises(ValueError, match=f"ranges: got None for a single row of {precision} codes"):
-            fc.quantize(x, precision)
-
-
-def test_no_rows(host: Any) -> None:
-    x = np.empty((0, 11), np.float32)
-    for precision in HOST_PRECISIONS:
-        assert_same_array(fc.quantize(x, precision).data, host(x, precision))
-
-
-DATA = pathlib.Path(os.environ.get("FASTEMBED_CORE_DATA") or pathlib.Path(__file__).parents[2] / "shared" / "data")
-
-
-@pytest.mark.skipif(not (DATA / "emb").is_dir(), reason=f"no data folder at {DATA}; FASTEMBED_CORE_DATA names one")
-@pytest.mark.parametrize("precision", HOST_PRECISIONS)
-def test_codes_of_real_vectors_are_the_host_s(host: Any, precision: str) -> None:
-    corpus = np.load(DATA / "emb" / "scifact_corpus.npy", mmap_mode="r")
-    queries = np.load(DATA / "emb" / "scifact_queries_test.npy")
-    codes = fc.quantize(corpus, precision)
-    assert_same_array(codes.data, host(np.asarray(corpus), precision))
-    assert_same_array(fc.quantize(queries, precision, ranges=codes.ranges).data, host(queries, precision, ranges=codes.ranges))
-
-
-# --- where rows lie -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.op("quantize", "calibrate", reference=True)
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("layout", [*cases.LAYOUTS, "fortran", "every other element", "foreign byte order", "memory mapped"])
-def test_layouts(backend: str, precision: str, layout: str, tmp_path: pathlib.Path) -> None:
-    for kind in ("f32", "bf16"):
-        for n, d in ((5, 33), (4, 1), (2, 16)):
-            x = vectors(kind, n, d)
-            y = {
-                **cases.LAYOUTS,
-                "fortran": cases.fortran,
-                "every other element": lambda a: np.repeat(a, 2, 1)[:, ::2],
-                "foreign byte order": lambda a: a if a.dtype.name == "bfloat16" else a.astype(a.dtype.newbyteorder()),
-                "memory mapped": lambda a: cases.mapped(a, tmp_path),
-            }[layout](x)
-            assert_same(fc.quantize(y, precision, backend=backend), fc.quantize(x, precision, backend=backend))
-
-
-@pytest.mark.op("quantize", "dequantize", reference=True)
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("layout", ["truncated", "unaligned", "reversed", "every other element", "fortran"])
-def test_outputs_and_codes_of_any_layout(backend: str, precision: str, layout: str) -> None:
-    def empty(shape: tuple[int, int], dtype: Any) -> np.ndarray:
-        zeros = np.zeros(shape, dtype)
-        if layout == "every other element":
-            return np.zeros((shape[0], 2 * shape[1]), dtype)[:, ::2]
-        return cases.fortran(zeros) if layout == "fortran" else cases.LAYOUTS[layout](zeros)
-
-    x = vectors("f32", 6, 21)
-    expected = fc.quantize(x, precision, backend=backend)
-    out = empty((6, code_width(precision, 21)), STORAGE[precision])
-    codes = fc.quantize(x, precision, out=out, backend=backend)
-    assert codes.data is out
-    assert_same(codes, expected)
-    values = empty((6, 21), np.float32)
-    assert fc.dequantize(expected, out=values, backend=backend) is values
-    cases.assert_same(values, fc.dequantize(expected, backend=backend))
-    if layout in cases.LAYOUTS:
-        cases.assert_same(fc.dequantize(codes, backend=backend), fc.dequantize(expected, backend=backend))
-
-
-@pytest.mark.parametrize("side", ["end", "start"])
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_nothing_outside_the_rows_is_touched(isa: str, precision: str, side: str) -> None:
-    for kind in cases.FLOATS:
-        for d in (1, 3, 7, 8, 15, 17, 31, 33, 65, 130):
-            keep: list[cases.Guarded] = []
-            x = vectors(kind, 3, d)
-            y = cases.guarded(x, keep, side, row_gap=x.itemsize)
-            expected = fc.quantize(x, precision, backend="reference")
-            out = cases.guarded(np.zeros_like(expected.data), keep, side)
-            got = fc.quantize(y, precision, out=out, backend="cpu")
-            assert_same(got, expected)
-            values = cases.guarded(np.zeros((3, d), np.float32), keep, side)
-            fc.dequantize(cases.guarded(got, keep, side), out=values, backend="cpu")
-            cases.assert_same(values, fc.dequantize(expected, backend="reference"))
-            cases.assert_same(fc.calibrate(y, backend="cpu"), fc.calibrate(x, backend="reference"))
-
-
-@pytest.mark.op("quantize", "calibrate")
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_no_copy_of_a_large_operand(backend: str, precision: str) -> None:
-    x = np.ones((20_000, 400), np.float32)[:, :300]
-    out = np.empty((20_000, code_width(precision, 300)), STORAGE[precision])
-    fc.quantize(x[:8], precision, out=out[:8], backend=backend)  # what loads on first use
-    tracemalloc.start()
-    try:
-        fc.quantize(x, precision, out=out, backend=backend)
-        fc.calibrate(x, backend=backend)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 8 << 20
-
-
-@pytest.mark.op("quantize", "dequantize", reference=True)
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("shape", [(0, 9), (4, 0), (0, 0)])
-def test_empty(backend: str, precision: str, shape: tuple[int, int]) -> None:
-    codes = fc.quantize(np.empty(shape, np.float32), precision, backend=backend)
-    assert codes.shape == shape
-    if codes.ranges is not None or precision not in DIM_PRECISIONS:
-        assert fc.dequantize(codes, backend=backend).shape == shape
 
 
 # --- calibrate ------------------------------------------------------------------------------------------------------
