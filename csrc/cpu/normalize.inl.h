@@ -16,21 +16,28 @@ inline void scale(const T* x, int64_t d, const rows::Factor& inverse, Half* out)
     }
 }
 
-// Past the cache: aligned vectors, and the few elements before and behind them by plain stores, which must not be masked: a masked
-// store to a line that others bypass the cache for waits for memory.
+// As rows::scale, to the bit, for fewer elements than a vector has, stored plainly: a masked store to a line that others bypass the
+// cache for waits for memory.
+template <class T>
+inline void edge(const T* x, int64_t d, const rows::Factor& inverse, float* out) {
+    float part[simd::W > 8 ? simd::W : 8];  // in float64 eight elements go at a time
+    rows::scale(x, d, inverse, part);
+    __builtin_memcpy(out, part, d * sizeof(float));
+}
+
+// Past the cache: aligned vectors, and the few elements before and behind them.
 template <class T>
 inline void stream(const T* x, int64_t d, const rows::Factor& inverse, float* out) {
     using simd::W;
-    const rows::Factor edges = inverse.unsplit();
     const int64_t apart = -reinterpret_cast<int64_t>(out) & (4 * W - 1);
     int64_t i = apart / 4;
-    if (apart % 4 || i > d) return rows::scale(x, d, edges, out);
-    rows::scale(x, i, edges, out);
+    if (apart % 4 || i > d) return rows::scale(x, d, inverse, out);
+    edge(x, i, inverse, out);
     if constexpr (sizeof(T) <= sizeof(float)) {
         for (; inverse.split && i + W <= d; i += W) simd::stream(out + i, inverse.times(simd::widen(x + i)));
     }
     for (; !inverse.split && i + 8 <= d; i += 8) simd::dstream(out + i, simd::dmul(simd::dwiden(x + i), simd::dset1(inverse.whole)));
-    rows::scale(x + i, d - i, edges, out + i);
+    edge(x + i, d - i, inverse, out + i);
 }
 
 template <class T, class Out>

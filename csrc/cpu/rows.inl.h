@@ -91,11 +91,6 @@ struct Factor {
         if (static_cast<double>(high) > factor) high = __builtin_nextafterf(high, 0.0f);
         low = static_cast<float>(factor - static_cast<double>(high));
     }
-    Factor unsplit() const {
-        Factor same = *this;
-        same.split = false;
-        return same;
-    }
     F times(F v) const { return simd::fma(v, simd::set1(high), simd::mul(v, simd::set1(low))); }
 
     double whole;
