@@ -29,14 +29,15 @@ inline void edge(const T* x, int64_t d, const rows::Factor& inverse, float* out)
 template <class T>
 inline void stream(const T* x, int64_t d, const rows::Factor& inverse, float* out) {
     using simd::W;
+    const bool split = sizeof(T) <= sizeof(float) && inverse.split;  // as rows::scale has it: float64 is multiplied in float64
     const int64_t apart = -reinterpret_cast<int64_t>(out) & (4 * W - 1);
     int64_t i = apart / 4;
     if (apart % 4 || i > d) return rows::scale(x, d, inverse, out);
     edge(x, i, inverse, out);
     if constexpr (sizeof(T) <= sizeof(float)) {
-        for (; inverse.split && i + W <= d; i += W) simd::stream(out + i, inverse.times(simd::widen(x + i)));
+        for (; split && i + W <= d; i += W) simd::stream(out + i, inverse.times(simd::widen(x + i)));
     }
-    for (; !inverse.split && i + 8 <= d; i += 8) simd::dstream(out + i, simd::dmul(simd::dwiden(x + i), simd::dset1(inverse.whole)));
+    for (; !split && i + 8 <= d; i += 8) simd::dstream(out + i, simd::dmul(simd::dwiden(x + i), simd::dset1(inverse.whole)));
     edge(x + i, d - i, inverse, out + i);
 }
 
