@@ -14,7 +14,8 @@
 //   integers  exact while sums stay below 2^24, otherwise the rounding to float32: 2^-20 a r, or 2^-20 (a + r)^2 for distances.
 //   coded     x = center + y + residual, y = scale * codes (under cosine x / |x|). With p the query (less the center for
 //             distances) scanned as p', p.x = p.center + p'.y + (p - p').y + p.residual: by Cauchy-Schwarz off by no more than
-//             |p| |residual| + |p - p'| |y|, plus 2^-20 |p| |y| for float32 and the float64 terms of everything stored.
+//             |p| |residual| + |p - p'| |y|, plus 2^-20 |p| |y| for float32 and the float64 terms of everything stored,
+//             or float32 terms where codes are fresh.
 //   jaccard   from the exact Hamming distance h and the counts of set bits a, b: 2h / (a + b + h).
 #pragma once
 #include <algorithm>
@@ -59,7 +60,7 @@ public:
         const bool squared = pair.distance();
         if (coded) {
             error = Error::coded;
-            gamma_ = (dim + 64) * 0x1p-50;
+            gamma_ = coded->fresh ? 1.02 * (dim / kernels().search.width + 32) * u : (dim + 64) * 0x1p-50;
             double square = 0;
             for (int64_t d = 0; coded->center && d < pair.q.dim; ++d) square += static_cast<double>(coded->center[d]) * coded->center[d];
             center_ = std::sqrt(square) * (1 + 0x1p-20);

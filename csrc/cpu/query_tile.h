@@ -48,7 +48,9 @@ public:
         blind_.resize(n);
         nan_.resize(n);
         if (family_ == Family::floats) pack_floats();
-        if (coded_)
+        if (coded_ && coded_->fresh)
+            pack_fresh();
+        else if (coded_)
             pack_coded();
         else if (family_ == Family::codes)
             pack_codes();
@@ -71,6 +73,9 @@ public:
     const float* per_bias(int64_t p) const { return per_bias_.get() + p * panel_width(); }
 
     const QueryNorms& norms(int64_t i) const { return norms_[i]; }
+    // Of fresh codes: query i itself, less the center, zero-padded to whole vectors; and what it brings to bounds of float32 sums.
+    const float* floats(int64_t i) const { return floats_.get() + i * row_floats(); }
+    const QueryNorms& closer(int64_t i) const { return coded_ && coded_->fresh ? closer_[i] : norms_[i]; }
     // Whether nothing can be estimated for a query: its norm would overflow or underflow a bound.
     bool blind(int64_t i) const { return blind_[i]; }
     // Whether every score of a query is NaN: it holds one.
@@ -167,10 +172,52 @@ private:
         }
     }
 
+    // Float queries as codes of 8 bits, coded as the rows are: a vector of queries at a time.
+    void pack_fresh() {
+        const int64_t dim = pair_.q.dim, group = kernels_.width, ld = rounded_up(dim, 4);
+        const bool squared = pair_.distance();
+        const uint32_t flip = kernels_.code_unsigned_panel ? 0x80808080 : 0;
+        shape_codes();
+        const int64_t wide = row_floats();
+        Buffer<float> scale(group), square(group), residual(group);
+        Buffer<int8_t> codes(group * ld);
+        std::fill_n(codes.get(), group * ld, int8_t{0});
+        floats_.resize(n_ * wide);
+        std::fill_n(floats_.get(), n_ * wide, 0.0f);
+        closer_.resize(n_);
+        for (int64_t from = 0; from < n_; from += group) {
+            const int64_t here = std::min(group, n_ - from);
+            float* q = floats_.get() + from * wide;
+            kernels_.widen_rows(pair_.q, nullptr, first_ + from, here, false, q, wide);
+            if (coded_->center) kernels_.subtract(coded_->center, dim, q, wide, here);
+            kernels().codes.freshen(reinterpret_cast<const char*>(q), wide * 4, here, dim, codes.get(), ld, scale.get(), square.get(),
+                                    residual.get());
+            for (int64_t j = 0; j < here; ++j) {
+                const int64_t i = from + j;
+                const double own = kernels_.squared_norm(q + j * wide, dim), norm = std::sqrt(own) * (1 + 0x1p-20),
+                             unit = scale[j] > 0 ? scale[j] : 1.0, shift = squared ? -own : 0.0;
+                nan_[i] = std::isnan(own);
+                blind_[i] = !(own >= 0x1p-60 ? own <= 0x1p100 : squared && own == 0);
+                if (blind_[i]) std::fill_n(codes.get() + j * ld, dim, int8_t{0});
+                norms_[i] = {norm, std::sqrt(own), std::sqrt(residual[j]) * (1 + 0x1p-10) + norm * 0x1p-20, squared ? 2 * unit : unit,
+                             shift};
+                closer_[i] = {norm, std::sqrt(own), 0.0, squared ? 2.0 : 1.0, shift};
+                per_bias_[i] = static_cast<float>(1 / unit);
+            }
+            const Slot words = slot(from);
+            for (int64_t w = 0; w < ld / 4; ++w)
+                for (int64_t j = 0; j < here; ++j) {
+                    uint32_t word;
+                    std::memcpy(&word, codes.get() + j * ld + 4 * w, 4);
+                    (&words[w])[j] = word ^ flip;
+                }
+        }
+    }
+
     // A float query as codes of 8 bits; against bytes row by row there is room for 15, as long as sums stay inside int32.
     void pack_coded() {
         const int64_t dim = pair_.q.dim;
-        const bool squared = coded_->bias != nullptr, shifted = !by_rows_ && kernels_.code_unsigned_panel;
+        const bool squared = pair_.distance(), shifted = !by_rows_ && kernels_.code_unsigned_panel;
         shape_codes();
         Buffer<float> q(dim);
         Buffer<double> p(dim);
@@ -204,6 +251,8 @@ private:
         }
     }
 
+    int64_t row_floats() const { return rounded_up(pair_.q.dim, kernels_.width); }
+
     void pack_bits() {
         const int64_t bytes = (pair_.q.dim + 7) / 8, words = (bytes + 3) / 4;
         shape(words);
@@ -230,8 +279,8 @@ private:
     int64_t first_ = 0, n_ = 0, depth_ = 0, row_words_ = 0, half_words_ = 0;
     Buffer<uint32_t> words_;
     Buffer<int32_t> starts_;
-    Buffer<QueryNorms> norms_;
-    Buffer<float> per_bias_;
+    Buffer<QueryNorms> norms_, closer_;
+    Buffer<float> per_bias_, floats_;
     Buffer<uint8_t> blind_, nan_;
 };
 

@@ -398,6 +398,42 @@ inline __attribute__((always_inline)) void dot_walk(const float* q, int64_t ldq,
     for (int j = 0; j < NQ; ++j) dots[j * W] = acc[j][0];
 }
 
+template <class T, bool Centered>
+inline void dot_pairs_as(const float* const* q, const Rows& x, const int64_t* ids, int64_t n, const float* center, float* out) {
+    using namespace simd;
+    constexpr int U = 4;
+    for (int64_t r = 0; r < n; r += W) {
+        const int here = static_cast<int>(n - r < W ? n - r : W);
+        F dots[W];
+        for (int j = here; j < W; ++j) dots[j] = zero();
+        for (int j = 0; j < here; ++j) {
+            const float* own = q[r + j];
+            const T* row = reinterpret_cast<const T*>(x.row(ids[r + j]));
+            F acc[U] = {zero(), zero(), zero(), zero()};
+            const auto add_products = [&](F v, int64_t i, int64_t left, int u) {
+                if (Centered) v = sub(v, left < W ? widen_n(center + i, left) : load(center + i));
+                acc[u] = fma(v, load(own + i), acc[u]);  // q is zero-padded to whole vectors
+            };
+            int64_t i = 0;
+            for (; i + U * W <= x.dim; i += U * W)
+                for (int u = 0; u < U; ++u) add_products(widen(row + i + u * W), i + u * W, W, u);
+            for (; i < x.dim; i += W) add_products(x.dim - i < W ? widen_n(row + i, x.dim - i) : widen(row + i), i, x.dim - i, 0);
+            dots[j] = add(add(acc[0], acc[1]), add(acc[2], acc[3]));
+        }
+        narrow_first(out + r, sum_each(dots), here);
+    }
+}
+
+void dot_pairs(const float* const* q, const Rows& x, const int64_t* ids, int64_t n, const float* center, float* out) {
+    with_type(x.kind, [&](auto* tag) {
+        using Value = typename Unqualified<decltype(tag)>::type;
+        if (center)
+            dot_pairs_as<Value, true>(q, x, ids, n, center, out);
+        else
+            dot_pairs_as<Value, false>(q, x, ids, n, center, out);
+    });
+}
+
 // One row after the other: two rows at once, though they would share the loads of the queries,
 // took a quarter longer, for the more there is to do between two lines, the fewer are on their way. W rows' lanes are summed together.
 template <class T, int NQ>

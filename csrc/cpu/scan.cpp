@@ -25,6 +25,12 @@ bool scans_codes(const Pair& pair) {
     return pair.form == Form::floats && codes && (pair.metric == Metric::ip || pair.metric == Metric::cosine);
 }
 
+bool scans_fresh(const Pair& pair) {
+    constexpr int64_t kLeastQueries = 6, kLeastDim = 64;
+    return family_of(pair) == Family::floats && kernels().search.code_group == 4 && pair.x.kind <= Kind::f64 && !pair.x.scale &&
+           !pair.x.ranges && pair.q.n >= kLeastQueries && pair.q.dim >= kLeastDim;
+}
+
 bool walks_by_rows(const Pair& pair, const Coded* coded) {
     if (coded || family_of(pair) != Family::floats) return pair.q.n <= 2;
     const bool as_stored = !pair.center && !(pair.distance() && (pair.x.scale || pair.form == Form::rows));
@@ -60,7 +66,7 @@ Centered::Centered(const Pair& pair) : pair_(pair) {
 Scan::Scan(const Pair& pair, const Coded* coded, const Estimate& estimate, bool by_rows, bool differences)
     : pair_(pair),
       coded_(coded),
-      x_(coded ? coded->codes : pair.x),
+      x_(coded && !coded->fresh ? coded->codes : pair.x),
       kernels_(kernels().search),
       estimate_(estimate),
       family_(coded ? Family::codes : family_of(pair)),
@@ -68,7 +74,7 @@ Scan::Scan(const Pair& pair, const Coded* coded, const Estimate& estimate, bool 
       differences_(differences),
       shifted_(kernels_.code_unsigned_panel && pair.q.kind != Kind::u8) {
     if (coded_ && x_.kind == Kind::bits) x_.dim = rounded_up(x_.dim, 8);  // the query has zeros there
-    const int64_t element = family_ == Family::floats ? 4 : family_ == Family::codes ? 4 / kernels_.code_group : 1;
+    const int64_t element = family_ == Family::floats || fresh() ? 4 : family_ == Family::codes ? 4 / kernels_.code_group : 1;
     const int64_t row_bytes = std::max<int64_t>(1, family_ == Family::bits ? (x_.dim + 7) / 8 : x_.dim * element);
     const int64_t most = by_rows ? kMostRowsOne : kMostRows / kernels_.tile_rows * kernels_.tile_rows;
     block_rows_ = std::min({most, rounded_up(pair.x.n, kernels_.tile_rows),
@@ -77,7 +83,7 @@ Scan::Scan(const Pair& pair, const Coded* coded, const Estimate& estimate, bool 
     block_rows_ = std::max<int64_t>(block_rows_, 1);
     const int64_t lanes = by_rows ? kMostByRows : static_cast<int64_t>(kernels_.width) * kernels_.tile_vectors;
     raw_.resize(block_rows_ * lanes);
-    for (Buffer<float>* each : {&scale_, &bias_, &reach_, &squares_}) each->resize(block_rows_);
+    for (Buffer<float>* each : {&scale_, &bias_, &reach_, &squares_, &unit_, &closer_}) each->resize(block_rows_);
     std::fill_n(bias_.get(), block_rows_, 0.0f);
     scales_ = scale_.get(), biases_ = bias_.get();
     code_sums_.resize(block_rows_);
@@ -97,7 +103,10 @@ void Scan::load(const Block& block, bool more) {
     ahead_ = more && !block.ids ? Ahead{rows_ + stride_ * block.n, stride_, 0} : Ahead{};
     if (by_rows_) return;  // sums come with the walk; describe() follows it
     if (family_ == Family::floats) place_floats();
-    if (family_ == Family::codes) place_codes();
+    if (fresh())
+        place_fresh();
+    else if (family_ == Family::codes)
+        place_codes();
     if (family_ == Family::bits && block.ids) {
         const int64_t bytes = (x_.dim + 7) / 8;
         scratch_.resize(block_rows_ * bytes);
@@ -126,12 +135,38 @@ void Scan::place_codes() {
         kernels_.code_rows(x_, block_.ids, block_.first, block_.n, scratch_.get(), ld);
         rows_ = scratch_.get(), stride_ = ld, ahead_.shift = shift_of(4 / kernels_.code_group, x_.kind);
     }
-    // Signed queries enter an unsigned panel plus 128: q.x = (q + 128).x - 128 sum(x).
-    if (shifted_) {
-        kernels_.code_sums(rows_, stride_, block_.n, x_.dim, code_sums_.get());
-        for (int64_t i = 0; i < block_.n; ++i) code_sums_[i] *= -128;
-    }
+    sum_codes();
     if (!coded_) square_codes();
+}
+
+// Some rows at a time: what is widened for coding stays near the core.
+void Scan::place_fresh() {
+    constexpr int64_t kSome = 8;
+    const bool as_stored = x_.kind == Kind::f32 && !block_.ids && !pair_.center;
+    const int64_t ld = rounded_up(x_.dim, 64) + 64, wide = rounded_up(x_.dim, 16) + 16;
+    scratch_.resize(block_rows_ * ld);
+    if (!as_stored) wide_.resize(kSome * wide);
+    auto* codes = reinterpret_cast<int8_t*>(scratch_.get());
+    for (int64_t from = 0; from < block_.n; from += kSome) {
+        const int64_t n = std::min(kSome, block_.n - from);
+        const char* rows = rows_ + from * stride_;
+        if (!as_stored) {
+            kernels_.widen_rows(x_, block_.ids ? block_.ids + from : nullptr, block_.first + from, n, false, wide_.get(), wide);
+            if (pair_.center) kernels_.subtract(pair_.center, x_.dim, wide_.get(), wide, n);
+            rows = reinterpret_cast<const char*>(wide_.get());
+        }
+        kernels().codes.freshen(rows, as_stored ? stride_ : wide * 4, n, x_.dim, codes + from * ld, ld, scale_.get() + from,
+                                squares_.get() + from, reach_.get() + from);
+    }
+    rows_ = scratch_.get(), stride_ = ld, ahead_.shift = -shift_of(bits_of(x_.kind) / 8, Kind::i8);
+    sum_codes();
+}
+
+// Signed queries enter an unsigned panel plus 128: q.x = (q + 128).x - 128 sum(x).
+void Scan::sum_codes() {
+    if (!shifted_) return;
+    kernels_.code_sums(rows_, stride_, block_.n, x_.dim, code_sums_.get());
+    for (int64_t i = 0; i < block_.n; ++i) code_sums_[i] *= -128;
 }
 
 // Inner products of codes need no norms: their bound makes do with the largest a row can have.
@@ -188,8 +223,29 @@ void Scan::describe_whole() {
     largest_ = {0.0, kernels_.largest(squares_.get(), block_.n)};
 }
 
+// From the squares that coding left: norms and residuals of rows, of their directions under cosine. The residual's own rounding,
+// and what underflows in it, is far below 2^-16 of the row.
+void Scan::describe_fresh() {
+    const bool cosine = pair_.metric == Metric::cosine, distance = pair_.distance();
+    constexpr float up = 1 + 0x1p-10f;
+    const float least = distance ? 0.0f : 0x1p-100f;
+    for (int64_t i = 0; i < block_.n; ++i) {
+        const float square = squares_[i], norm = __builtin_sqrtf(square), unit = cosine && square > 0 ? 1 / norm : 1.0f;
+        unit_[i] = square >= least && square <= 0x1p100f ? unit : NAN;
+        closer_[i] = cosine ? 1.0f : norm * up + 0x1p-60f;
+        const float residual = __builtin_sqrtf(reach_[i]) * up + 0x1p-20f * norm;
+        const bool known = square >= 0x1p-60f ? square <= 0x1p100f : square == 0 && scale_[i] == 0;
+        bias_[i] = distance ? -0.5f * square : 0.0f;
+        scale_[i] = known ? scale_[i] * unit : NAN;
+        reach_[i] = known ? residual * unit * up : 0.0f;
+        squares_[i] = known ? (norm * up + residual) * unit * up : 0.0f;
+    }
+    largest_ = {kernels_.largest(reach_.get(), block_.n), kernels_.largest(squares_.get(), block_.n)};
+}
+
 void Scan::describe_coded() {
     const Coded& coded = *coded_;
+    if (fresh()) return describe_fresh();
     if (!coded.error) return describe_whole();
     if (!block_.ids) {
         scales_ = x_.scale + block_.first, biases_ = coded.bias ? coded.bias + block_.first : bias_.get();
@@ -260,8 +316,10 @@ void Scan::tile_sums(const QueryTile& tile, int64_t p, int64_t from, int64_t n, 
     }
 }
 
-// Each panel brings its share of the next block into the cache: all of it at once would wait for the core's few open misses.
+// Each panel brings its share of the next block into the cache: all of it at once would wait for the core's few open misses. A single
+// vector of bytes is done too soon for that: the coding of the next block reads it faster by itself.
 const uint32_t* Scan::panel_sums(const QueryTile& tile, int64_t p) {
+    if (fresh() && tile.vectors(0) == 1) ahead_ = {};
     const int64_t n = block_.n, step = kernels_.tile_rows, tiles = (n + step - 1) / step;
     const int64_t from = ahead_.rows ? tiles * p / tile.panels() * step : n,
                   to = ahead_.rows ? std::min(n, tiles * (p + 1) / tile.panels() * step) : n;
@@ -320,6 +378,20 @@ void Scan::row_sums(const QueryTile& tile) {
         if (family_ == Family::codes && !coded_) square_codes();
     }
     describe();
+}
+
+void Scan::sum_pairs(const QueryTile& tile, int64_t first, int64_t hits) {
+    constexpr int64_t kSome = 64;
+    for (int64_t from = 0; from < hits; from += kSome) {
+        const int64_t n = std::min(kSome, hits - from);
+        Hit* some = hits_.get() + from;
+        const float* q[kSome];
+        int64_t ids[kSome];
+        float sums[kSome];
+        for (int64_t h = 0; h < n; ++h) q[h] = tile.floats(first + some[h].lane), ids[h] = block_.row(some[h].row);
+        kernels_.dot_pairs(q, x_, ids, n, pair_.center, sums);
+        for (int64_t h = 0; h < n; ++h) some[h].estimate = sums[h] * unit_[some[h].row] + bias_[some[h].row];
+    }
 }
 
 int64_t Scan::row_hits(const QueryTile& tile, int64_t query, float threshold) {

@@ -12,6 +12,10 @@ constexpr int64_t kMostByRows = 4;
 // Whether float queries are worth coding against a corpus of codes: bytes multiply several times as fast as floats.
 bool scans_codes(const Pair& pair);
 
+// Whether float rows are worth coding afresh for these queries: that costs what some six queries' products with floats do, and the
+// products with bytes a quarter. Only where an instruction multiplies four bytes a lane.
+bool scans_fresh(const Pair& pair);
+
 // Whether this few queries walk the corpus row by row.
 bool walks_by_rows(const Pair& pair, const Coded* coded);
 
@@ -81,12 +85,26 @@ public:
     int64_t row_hits(const QueryTile& tile, int64_t query, float threshold);
 
     const Hit* hits() const { return hits_.get(); }
+
+    // Keeps the hits that `wanted(hit)`. Those of fresh codes are estimated anew, by float32 sums, while their rows are near.
+    template <class Wanted>
+    int64_t approach(const QueryTile& tile, int64_t first, int64_t hits, Wanted wanted) {
+        int64_t kept = 0;
+        for (int64_t h = 0; h < hits; ++h) {
+            hits_[kept] = hits_[h];
+            kept += wanted(hits_[h]);
+        }
+        if (fresh()) sum_pairs(tile, first, kept);
+        return kept;
+    }
     // What multiplies a row's sum: its scale, or under cosine the inverse of its norm; NaN where it cannot be estimated.
     double factor(int64_t row) const {
         const bool inverse = pair_.metric == Metric::cosine && scale_[row] > 0;
         return inverse ? 1 / std::sqrt(static_cast<double>(squares_[row])) : static_cast<double>(scale_[row]);
     }
+    // What a hit's row brings to its bounds.
     RowNorms norms(int64_t row) const {
+        if (fresh()) return {closer_[row], 0.0};
         if (!coded_ || !coded_->error) return {reach_[row], coded_ ? squares_[row] : 0.0f};
         return {coded_->error[block_.row(row)], coded_->norm[block_.row(row)]};
     }
@@ -94,12 +112,17 @@ public:
     int32_t code_square(int64_t row) const { return code_squares_[row]; }
 
 private:
+    bool fresh() const { return coded_ && coded_->fresh; }
+    void sum_pairs(const QueryTile& tile, int64_t first, int64_t hits);
     void tile_sums(const QueryTile& tile, int64_t p, int64_t from, int64_t n, const Ahead& ahead);
     void place_floats();
     void place_codes();
+    void place_fresh();
+    void sum_codes();
     void square_codes();
     void describe();
     void describe_coded();
+    void describe_fresh();
     void describe_whole();
     bool describe_ordinary();
     void describe_row(int64_t row, double square);
@@ -121,6 +144,7 @@ private:
     Buffer<char> scratch_;
     Buffer<uint32_t> raw_;
     Buffer<float> scale_, bias_, reach_, squares_;
+    Buffer<float> wide_, unit_, closer_;  // of fresh codes: rows to be coded; what float32 sums are multiplied by, and their reach
     Buffer<int32_t> code_sums_, code_squares_;
     Buffer<Hit> hits_;
     std::vector<uint8_t> no_bits_;

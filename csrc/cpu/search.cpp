@@ -19,9 +19,16 @@ constexpr int64_t kReservoirBytes = 32 << 20;  // candidates of a tile, all work
 // One way to scan the corpus: codes, or the rows themselves.
 struct Way {
     Way(const Pair& pair, const Coded* coded)
-        : coded(coded), estimate(pair, coded), by_rows(walks_by_rows(pair, coded)), tile(pair, coded, by_rows) {}
+        : coded(coded),
+          fresh(coded && coded->fresh),
+          estimate(pair, coded),
+          closer(pair, fresh ? nullptr : coded),
+          by_rows(walks_by_rows(pair, coded)),
+          tile(pair, coded, by_rows) {}
+    bool wide() const { return coded && !fresh; }  // whether bounds are so wide that it pays to score the best rows early
     const Coded* coded;
-    const Estimate estimate;
+    const bool fresh;
+    const Estimate estimate, closer;  // of sums, and of the hits among them
     const bool by_rows;
     QueryTile tile;
     bool packed = false;
@@ -38,6 +45,7 @@ struct Worker {
     Buffer<Ranked> ranked;
     std::vector<Reservoir> reservoirs;
     std::vector<int64_t> ids;
+    int64_t seeded = 0;             // blocks of a tile that were asked where its thresholds begin
     int64_t scanned = 0, kept = 0;  // pairs, and those that a threshold did not stop
 };
 
@@ -51,8 +59,11 @@ public:
           poll_(poll),
           stats_(stats),
           output_(pair, k, scores, indices),
-          whole_{pair.x, nullptr, nullptr, nullptr, nullptr} {
+          whole_{pair.x, nullptr, nullptr, nullptr, nullptr},
+          fresh_{{nullptr, pair.x.n, pair.x.dim, 0, Kind::i8, nullptr, nullptr, 0}, nullptr, nullptr, nullptr, pair.center, true},
+          stored_(scans) {
         for (int i = 0; i < scans; ++i) ways_.emplace_back(new Way(pair, coded + i));
+        if (!scans && scans_fresh(pair)) ways_.emplace_back(new Way(pair, &fresh_));
         ways_.emplace_back(new Way(pair, scans_codes(pair) ? &whole_ : nullptr));
         // Where many queries share the rows, arithmetic is the limit, and bytes multiply as fast as nibbles without unpacking.
         if (scans > 1 && !ways_[0]->by_rows) first_way_ = 1;
@@ -75,9 +86,9 @@ private:
     void plan(int threads) {
         const int64_t q = pair_.q.n, n = pair_.x.n, work = q * n * std::max<int64_t>(pair_.q.dim, 1);
         threads_ = work < 2'000'000 ? 1 : threads;
-        capacity_ = std::min(n, std::max<int64_t>(k_ + k_ / 2 + 32, std::min<int64_t>(4 * k_, 4096)));
+        capacity_ = std::min(n, k_ + k_ / 2 + 32);
         // Bounds of codes are wide: more rows wait for the threshold to rise.
-        capacity_ = std::max(capacity_, std::min<int64_t>(n, ways_[first_way_]->coded ? 512 : 48));
+        capacity_ = std::max(capacity_, std::min<int64_t>(n, ways_[first_way_]->wide() ? 512 : 48));
         const int64_t list = capacity_ * static_cast<int64_t>(sizeof(Candidate));
         threads_ = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(threads_, kReservoirBytes / list)));
         tile_queries_ = std::min(kReservoirBytes / (list * threads_), kPanelBytes / (4 * std::max<int64_t>(pair_.q.dim, 1)));
@@ -94,24 +105,26 @@ private:
         for (auto& worker : workers_) {
             worker->candidates.resize(queries * capacity_);
             worker->reservoirs.clear();
+            worker->seeded = 0;
             for (int64_t i = 0; i < queries; ++i) worker->reservoirs.push_back({worker->candidates.get() + i * capacity_, 0, -kUnbounded});
         }
         // Codes that leave too many rows cost more than they save. The first rows are all among the best so far, later ones
         // less and less, so each look at how many stay is twice as strict as the one before.
         const int64_t n = pair_.x.n;
         size_t way = first_way_;
-        for (int64_t from = 0, looks = 0; from < n; looks = std::min(looks + 1, kStrictest)) {
+        for (int64_t from = 0, looks = 0; from < n; ++looks) {
             const bool last = way + 1 == ways_.size();
+            const int64_t strictest = ways_[way]->fresh ? 2 : 4;  // one row in 2^strictest may pass a scan of codes, in the end
             const int64_t to = last || from >= n / 4 ? n : std::min(n, std::max({2 * from, n / 256, 4 * capacity_}));
             take(way, first, queries);
             int64_t scanned = 0, kept = 0;
             for (auto& worker : workers_) scanned -= worker->scanned, kept -= worker->kept;
             if (!scan_range(from, to, queries)) return false;
             for (auto& worker : workers_) scanned += worker->scanned, kept += worker->kept;
-            if (!last && kept << looks > scanned) ++way, looks = 0;
+            if (!last && kept << std::min(looks, strictest) > scanned) ++way, looks = 0;
             from = to;
         }
-        stats_.scan = std::max(stats_.scan, static_cast<int>(way_ - ways_.data()));
+        stats_.scan = std::max(stats_.scan, std::min(stored_, static_cast<int>(way_ - ways_.data())));
         return parallel_for(
             queries, queries * k_ * pair_.q.dim < 1 << 18 ? 1 : threads_,
             [&](int64_t i, int worker) { finish(*workers_[static_cast<size_t>(worker)], i); }, poll_);
@@ -157,20 +170,22 @@ private:
             for (int64_t i = 0; i < tile.size(); ++i) accept(worker, block, i, scan.row_hits(tile, i, lowest(worker, i)));
             return;
         }
+        const bool seed_block = worker.seeded < kSeeded && seeds(block);
+        worker.seeded += seed_block;
         for (int64_t p = 0; p < tile.panels(); ++p) {
             const int64_t first = p * tile.panel_width(), lanes = std::min(tile.panel_width(), tile.size() - first);
             for (int64_t lane = 0; lane < tile.panel_width(); ++lane)
                 worker.thresholds[lane] = lane < lanes ? lowest(worker, first + lane) : kUnbounded;
             scan.panel_sums(tile, p);
-            if (worker.reservoirs[static_cast<size_t>(first)].threshold == -kUnbounded && seeds(block)) seed(worker, p, lanes);
+            if (seed_block) seed(worker, p, lanes);
             accept(worker, block, first, scan.panel_hits(tile, p, worker.thresholds.get()));
         }
     }
 
-    // Whether a block's best rows, one from each of k groups, say where the threshold begins: any k rows of it must be k candidates.
+    // Whether a block's best rows, one from each of k groups, say what a threshold is at least: any k rows of it must be k candidates.
     bool seeds(const Block& block) const {
         const bool any_row = !allowed_.excludes && !(allowed_.mask && allowed_.stride != 0 && pair_.q.n != 1);
-        return any_row && 4 * k_ <= block.n && !(*way_)->coded && (*way_)->estimate.error != Estimate::Error::jaccard;
+        return any_row && 4 * k_ <= block.n && (*way_)->estimate.error != Estimate::Error::jaccard;
     }
 
     void seed(Worker& worker, int64_t p, int64_t lanes) {
@@ -212,18 +227,22 @@ private:
         const bool per_query_mask = allowed_.mask && allowed_.stride != 0 && pair_.q.n != 1;
         const Way& way = **way_;
         const QueryTile& tile = way.tile;
+        hits = worker.scan->approach(tile, first, hits, [&](const Hit& hit) {
+            const int64_t i = first + hit.lane, row = block.row(hit.row), query = first_ + i;
+            if (i >= tile.size() || tile.nan(i)) return false;  // no threshold stops a NaN estimate
+            if (per_query_mask && allowed_.masked_out(query, row)) return false;
+            if (allowed_.excludes && allowed_.excluded(query, row)) return false;
+            worker.kept += worker.reservoirs[static_cast<size_t>(i)].threshold > -kUnbounded;
+            return true;
+        });
         for (int64_t h = 0; h < hits; ++h) {
             const Hit& hit = worker.scan->hits()[h];
-            const int64_t i = first + hit.lane, row = block.row(hit.row), query = first_ + i;
-            if (i >= tile.size() || tile.nan(i)) continue;  // no threshold stops a NaN estimate
+            const int64_t i = first + hit.lane, row = block.row(hit.row);
             Reservoir& reservoir = worker.reservoirs[static_cast<size_t>(i)];
             const float estimate = tile.blind(i) ? NAN : hit.estimate;
-            const Bounds bounds = way.estimate.bounds(estimate, tile.norms(i), worker.scan->norms(hit.row));
+            const Bounds bounds = way.closer.bounds(estimate, tile.closer(i), worker.scan->norms(hit.row));
             // The threshold may have risen since the block's was taken.
             if (bounds.upper < reservoir.threshold) continue;
-            if (per_query_mask && allowed_.masked_out(query, row)) continue;
-            if (allowed_.excludes && allowed_.excluded(query, row)) continue;
-            worker.kept += reservoir.threshold > -kUnbounded;
             reservoir.list[reservoir.count++] = Candidate::estimated(bounds, row);
             if (reservoir.count == capacity_) compact(worker, i);
         }
@@ -237,8 +256,8 @@ private:
         float threshold = reservoir.threshold;
         const int64_t room = capacity_ - k_;
         reservoir.count = selection.certify(reservoir.list, reservoir.count, k_, exact(i), threshold);
-        if ((*way_)->coded || reservoir.count > k_ + room * 3 / 4) worker.scorer.select(first_ + i);
-        if ((*way_)->coded) reservoir.count = selection.tighten(reservoir.list, reservoir.count, k_, worker.ranked, threshold);
+        if ((*way_)->wide() || reservoir.count > k_ + room * 3 / 4) worker.scorer.select(first_ + i);
+        if ((*way_)->wide()) reservoir.count = selection.tighten(reservoir.list, reservoir.count, k_, worker.ranked, threshold);
         if (reservoir.count > k_ + room * 3 / 4)
             reservoir.count = selection.resolve(reservoir.list, reservoir.count, k_, worker.ranked, threshold);
         raise(worker, i, threshold);
@@ -264,7 +283,7 @@ private:
         float threshold = -kUnbounded;
         count = worker.selection.certify(list, count, k_, exact(i), threshold);
         worker.scorer.select(first_ + i);
-        if (ways_[first_way_]->coded) count = worker.selection.tighten(list, count, k_, worker.ranked, threshold);
+        if (ways_[first_way_]->wide()) count = worker.selection.tighten(list, count, k_, worker.ranked, threshold);
         worker.selection.score(list, count, worker.ranked);
         output_.write(first_ + i, worker.ranked.get(), count);
     }
@@ -282,7 +301,7 @@ private:
     bool rank_everything() {
         const int64_t n = pair_.x.n, q = pair_.q.n;
         const int threads = q * n * pair_.q.dim < 1 << 18 || n > 1 << 20 ? 1 : threads_;
-        stats_ = {q * n, q * n, static_cast<int>(ways_.size()) - 1};
+        stats_ = {q * n, q * n, stored_};
         std::vector<Scorer> scorers;
         for (int t = 0; t < threads; ++t) scorers.emplace_back(pair_);
         std::vector<Buffer<Ranked>> ranked(static_cast<size_t>(threads));
@@ -302,7 +321,7 @@ private:
             poll_);
     }
 
-    static constexpr int64_t kStrictest = 4;  // one row in 2^4 may pass a scan of codes, in the end
+    static constexpr int64_t kSeeded = 16;
 
     const Pair& pair_;
     const int64_t k_;
@@ -311,6 +330,8 @@ private:
     SearchStats& stats_;
     const Output output_;
     const Coded whole_;                       // the corpus, where it is codes itself
+    const Coded fresh_;                       // its rows' codes, made as they come
+    const int stored_;                        // scans of stored codes
     std::vector<std::unique_ptr<Way>> ways_;  // the cheapest first, the rows themselves last
     size_t first_way_ = 0;
     const std::unique_ptr<Way>* way_ = nullptr;

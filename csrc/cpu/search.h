@@ -22,11 +22,22 @@ struct Hit {
     int32_t lane;  // query within the panel
 };
 
-// Rows to bring into the cache while a tile works: one for each of the tile's own, 2^-shift bytes for each byte of those.
+// Rows to bring into the cache while a tile works: one for each of the tile's own, 2^-shift bytes for each byte of those. Larger
+// ones (a negative shift) come in the order they lie in, and no nearer than the second level: the first has no room for them.
 struct Ahead {
     const char* rows = nullptr;  // null for none
     int64_t stride = 0;
     int shift = 0;
+
+    // Bytes of the tile's own rows for a cache line of these, less one.
+    __attribute__((always_inline)) int64_t line() const { return (shift < 0 ? 64 >> -shift : int64_t{64} << shift) - 1; }
+    template <int R>
+    __attribute__((always_inline)) void fetch(int64_t k) const {
+        if (shift < 0)
+            for (int r = 0; r < R; ++r) __builtin_prefetch(rows + (k << -shift) * R + r * 64, 0, 2);
+        else
+            for (int r = 0; r < R; ++r) __builtin_prefetch(rows + r * stride + (k >> shift), 0, 3);
+    }
 
     __attribute__((always_inline)) Ahead from(int64_t row) const { return {rows ? rows + row * stride : nullptr, stride, shift}; }
 };
@@ -61,6 +72,9 @@ struct SearchKernels {
                       const int32_t* row_start, const int32_t* lane_start, int32_t* out);
     void (*bit_tile)(const uint32_t* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, Ahead ahead,
                      int32_t* out);
+
+    // out[i] = q[i] . (row ids[i] less the center, where there is one), one pair after the other.
+    void (*dot_pairs)(const float* const* q, const Rows& x, const int64_t* ids, int64_t n, const float* center, float* out);
 
     // One to eight queries against rows walked one after the other, out[query * n + row], and the rows' own squares.
     void (*dot_rows)(const float* q, int nq, int64_t ldq, const Rows& x, const int64_t* ids, int64_t first, int64_t n, float* out,
@@ -117,6 +131,7 @@ struct Coded {
     const float* norm;         // |scale * codes|, rounded up
     const float* bias;         // -|x - center|^2 / 2; null unless the metric is a distance
     const float* center;       // dim
+    bool fresh = false;        // made by the scan itself, a block at a time: nothing above is stored but the center
 };
 
 // What a search did, summed over its queries: rows whose estimates were computed and rows scored canonically.

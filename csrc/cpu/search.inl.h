@@ -25,6 +25,7 @@ const fec::SearchKernels search_kernels = {
     float_few<true>,
     code_tiles,
     bit_tiles,
+    dot_pairs,
     dot_rows,
     code_dot_rows,
     nibble_dot_rows,

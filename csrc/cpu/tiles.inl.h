@@ -22,9 +22,9 @@ inline __attribute__((always_inline)) void float_tile(const float* panel, int64_
     for (int r = 0; r < R; ++r)
         for (int v = 0; v < V; ++v) acc[r][v] = zero();
     const float* p = panel + from * V * W;
-    const char *row[R], *next[R];
-    for (int r = 0; r < R; ++r) row[r] = rows + r * stride, next[r] = ahead.rows + r * ahead.stride;
-    const int64_t line = (int64_t{64} << ahead.shift) - 1;  // bytes of the tile's own rows for a cache line of the ones ahead
+    const char* row[R];
+    for (int r = 0; r < R; ++r) row[r] = rows + r * stride;
+    const int64_t line = ahead.line();
     for (int64_t k = from * 4; k < to * 4; k += 4, p += V * W) {
         F b[V];
         for (int v = 0; v < V; ++v) b[v] = load(p + v * W);
@@ -40,8 +40,7 @@ inline __attribute__((always_inline)) void float_tile(const float* panel, int64_
                 }
             }
         }
-        if (ahead.rows && (k & line) == 0)
-            for (int r = 0; r < R; ++r) prefetch(next[r] + (k >> ahead.shift));
+        if (ahead.rows && (k & line) == 0) ahead.fetch<R>(k);
     }
     for (int r = 0; r < R; ++r)
         for (int v = 0; v < V; ++v) {
@@ -168,9 +167,9 @@ inline __attribute__((always_inline)) void word_tile(const char* panel, int64_t 
     for (int r = 0; r < R; ++r)
         for (int v = 0; v < V; ++v)
             acc[r][v] = iadd(row_start ? iset1(row_start[r]) : izero(), lane_start ? iload(lane_start + v * W) : izero());
-    const char *row[R], *next[R];
-    for (int r = 0; r < R; ++r) row[r] = rows + r * stride, next[r] = ahead.rows + r * ahead.stride;
-    const int64_t line = (int64_t{64} << ahead.shift) - 1;  // bytes of the tile's own rows for a cache line of the ones ahead
+    const char* row[R];
+    for (int r = 0; r < R; ++r) row[r] = rows + r * stride;
+    const int64_t line = ahead.line();
     const char* p = panel;
     for (int64_t k = 0; k < words * 4; k += 4, p += V * W * 4) {
         I b[V];
@@ -183,8 +182,7 @@ inline __attribute__((always_inline)) void word_tile(const char* panel, int64_t 
                 keep(acc[r][v]);
             }
         }
-        if (ahead.rows && (k & line) == 0)
-            for (int r = 0; r < R; ++r) prefetch(next[r] + (k >> ahead.shift));
+        if (ahead.rows && (k & line) == 0) ahead.fetch<R>(k);
     }
     if (tail) {
         uint32_t last[R];

@@ -88,6 +88,41 @@ void check_encoded(const Operand& x, Metric metric, bool nibbles) {
     }
 }
 
+// Codes made as a scan comes to the rows: each is the nearest, and what is said of them holds.
+void check_fresh(int64_t dim) {
+    constexpr int64_t n = 5;  // zeros, tiny and huge elements among them
+    const int64_t stride = dim * 4 + 12, ld = dim + 3;
+    auto* rows = static_cast<char*>(guarded(0, static_cast<size_t>(stride * (n - 1) + dim * 4)));
+    auto* codes = static_cast<int8_t*>(guarded(1, static_cast<size_t>(ld * (n - 1) + dim)));
+    constexpr float sizes[n] = {1.0f, 0.0f, 0x1p-101f, 0x1p120f, 0x1p-20f};
+    const auto row = [&](int64_t i) { return reinterpret_cast<float*>(rows + i * stride); };
+    for (int64_t i = 0; i < n; ++i)
+        for (int64_t d = 0; d < dim; ++d) row(i)[d] = sizes[i] * static_cast<float>(random_in(1, 3000) * (random_in(0, 1) * 2 - 1)) / 3000;
+    float scale[n], square[n], residual[n];
+    kernels().codes.freshen(rows, stride, n, dim, codes, ld, scale, square, residual);
+    for (int64_t i = 0; i < n; ++i) {
+        double own = 0, rest = 0, most = 0;
+        for (int64_t d = 0; d < dim; ++d) most = std::fmax(most, std::fabs(static_cast<double>(row(i)[d])));
+        const bool serves = most >= 0x1p-100 && most <= 0x1p100;
+        expect("whether a scale serves", dim, std::isnan(scale[i]), !serves && most > 0);
+        if (!serves) {
+            if (most == 0) expect("the scale of zeros", dim, scale[i] == 0 && square[i] == 0 && residual[i] == 0, true);
+            continue;
+        }
+        expect_near("fresh scale", dim, static_cast<double>(scale[i]), most / 127, most * 0x1p-23);
+        for (int64_t d = 0; d < dim; ++d) {
+            const double value = static_cast<double>(row(i)[d]), code = codes[i * ld + d],
+                         off = value - static_cast<double>(scale[i]) * code;
+            expect("a fresh code is the nearest", dim, std::fabs(off) <= static_cast<double>(scale[i]) * (0.5 + 0x1p-15), true);
+            own += value * value, rest += off * off;
+        }
+        const double rounding = static_cast<double>(dim + 32) * 0x1p-24;
+        expect_near("fresh square", dim, static_cast<double>(square[i]), own, own * rounding);
+        expect_near("fresh residual", dim, static_cast<double>(residual[i]), rest,
+                    rest * rounding + 2 * std::sqrt(rest * own) * 0x1p-24 + own * 0x1p-44);
+    }
+}
+
 }  // namespace
 
 void check_coded() {
@@ -95,6 +130,7 @@ void check_coded() {
         check_fit(dim, 127);
         check_fit(dim, 7);
         check_residual(dim);
+        check_fresh(dim);
         for (const Kind kind : {Kind::f32, Kind::f16, Kind::f64}) {
             const Operand x(kind, 5, dim, 2);
             for (const Metric metric : {Metric::cosine, Metric::l2, Metric::ip})

@@ -88,6 +88,31 @@ void check_dot_rows(const SearchKernels& kernels, const Operand& x) {
     }
 }
 
+void check_dot_pairs(const SearchKernels& kernels, const Operand& x) {
+    const int64_t dim = x.rows.dim, ldq = (dim + 63) / 64 * 64, pairs = random_in(1, 40);
+    std::vector<float> q(static_cast<size_t>(3 * ldq)), center(static_cast<size_t>(dim)), out(static_cast<size_t>(pairs));
+    for (int64_t d = 0; d < dim; ++d) {
+        for (int64_t j = 0; j < 3; ++j) q[static_cast<size_t>(j * ldq + d)] = static_cast<float>(random_in(-1000, 1000)) / 333;
+        center[static_cast<size_t>(d)] = static_cast<float>(random_in(-64, 64)) / 16;
+    }
+    std::vector<const float*> chosen(static_cast<size_t>(pairs));
+    std::vector<int64_t> ids(chosen.size());
+    for (size_t i = 0; i < ids.size(); ++i)
+        chosen[i] = q.data() + random_in(0, 2) * ldq, ids[i] = random_in(0, static_cast<int>(x.rows.n) - 1);
+    for (const float* less : {static_cast<const float*>(nullptr), static_cast<const float*>(center.data())}) {
+        kernels.dot_pairs(chosen.data(), x.rows, ids.data(), pairs, less, out.data());
+        for (size_t i = 0; i < ids.size(); ++i) {
+            double dot = 0, size = 0;
+            for (int64_t d = 0; d < dim; ++d) {
+                const double value = x.code(ids[i])[d], own = static_cast<double>(chosen[i][d]);
+                dot += own * (value - (less ? static_cast<double>(less[d]) : 0.0));
+                size += std::fabs(own) * (std::fabs(value) + (less ? 4 : 0));
+            }
+            expect_near("dot_pairs", dim, out[i], dot, slack(dim, size));
+        }
+    }
+}
+
 void check_float_tiles(const SearchKernels& kernels, const Operand& x) {
     const int64_t dim = x.rows.dim, n = x.rows.n;
     std::vector<float> squares(static_cast<size_t>(n));
@@ -351,6 +376,7 @@ void check_search() {
             if (kind == Kind::bits) check_signs(kernels, x);
             if (kind == Kind::f32) check_float_tiles(kernels, x);
             if (kind <= Kind::u8) check_dot_rows(kernels, x);
+            if (kind <= Kind::f64) check_dot_pairs(kernels, x);
             if (kind == Kind::bits) check_bit_tiles(kernels, x);
             if (integer) {
                 const Operand ranged(kind, n, dim, 2, false, true);
