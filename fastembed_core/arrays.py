@@ -108,15 +108,21 @@ def _from_torch(x: Any, name: str) -> tuple[Any, str, Origin]:
 
     dtype = dtype_name(x.dtype)
     origin = Origin("torch", str(x.device))
-    if x.layout != torch.strided:
-        raise TypeError(f"{name}: got a {x.layout} tensor, expected a strided one")
+    if x.layout != torch.strided or x.is_nested:
+        raise TypeError(f"{name}: got a {'nested' if x.is_nested else x.layout} tensor, expected a strided one")
     if x.requires_grad and torch.is_grad_enabled():
         return x, dtype, origin
+    tangents = torch.autograd.forward_ad
+    if tangents._current_level >= 0 and tangents.unpack_dual(x).tangent is not None:
+        raise TypeError(f"{name}: got a tensor with a tangent, expected a plain one, for forward-mode derivatives are not kept")
     x = x.detach()
     if x.device.type != "cpu" or _kept.get():
         return x, dtype, origin
-    x = x.resolve_conj().resolve_neg()
-    return (x.view(torch.int16).numpy().view(np.uint16) if dtype == "bfloat16" else x.numpy()), dtype, origin
+    try:
+        x = x.resolve_conj().resolve_neg()
+        return (x.view(torch.int16).numpy().view(np.uint16) if dtype == "bfloat16" else x.numpy()), dtype, origin
+    except (RuntimeError, TypeError):
+        raise TypeError(f"{name}: got a {type(x).__name__} of {dtype}, which numpy cannot read, expected a plain tensor") from None
 
 
 def _from_dlpack(x: Any, name: str) -> tuple[Any, str, Origin]:

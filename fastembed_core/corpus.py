@@ -100,17 +100,11 @@ class Corpus:
         return self
 
     def _move(self, place: Any) -> None:
-        self._place = place
-        self._take(self._snapshot)
+        self._snapshot, self._place = _placed(self._snapshot, place, None), place
 
     def _take(self, snapshot: Snapshot, grown: bool = False) -> None:
         """Make a snapshot the corpus; grown: its first rows are those of the one before."""
-        on_device = None
-        if self._place is not None:
-            from .corpus_device import placed
-
-            on_device = placed(snapshot, self._place, self._snapshot.on_device if grown else None)
-        self._snapshot = dataclasses.replace(snapshot, on_device=on_device)
+        self._snapshot = _placed(snapshot, self._place, self._snapshot.on_device if grown else None)
 
     @property
     def device(self) -> str:
@@ -226,9 +220,10 @@ class Corpus:
         else:
             candidates = _candidates(p, snapshot, k * per_place, allowed, excluded, backend)
             where = "cpu" if there is None else str(there.place.device)
-            scores, rows = dispatch.run("rescore", p.q, p.x, to_host(candidates, "rows"), k, p.score, device=where, backend=backend)
-            found = int((candidates >= 0).sum())
-            done = {"scanned": p.q.n * snapshot.count, "rescored": found, "scan": _coarse(p.x)}
+            ids = to_host(candidates, "rows") if there is None else candidates
+            scores, rows = dispatch.run("rescore", p.q, p.x, ids, k, p.score, device=where, backend=backend)
+            if stats:
+                done = {"scanned": p.q.n * snapshot.count, "rescored": int((ids >= 0).sum()), "scan": _coarse(p.x)}
         results = _delivered(scores, rows, p, snapshot)
         return (*results, done) if stats else results
 
@@ -298,6 +293,16 @@ class Corpus:
         snapshot = corpus_file.read(Path(path), mmap, not mmap if verify is None else verify)
         corpus._start(snapshot, "auto")
         return corpus
+
+
+def _placed(snapshot: Snapshot, place: Any, before: Any) -> Snapshot:
+    """The snapshot with its columns at a place, of which `before` has some."""
+    on_device = None
+    if place is not None:
+        from .corpus_device import placed
+
+        on_device = placed(snapshot, place, before)
+    return dataclasses.replace(snapshot, on_device=on_device)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from .fp_state import ieee
@@ -24,6 +25,8 @@ BUILT_IN = ("reference", "numpy", "numba", "torch", "cpu", "triton", "cuda")
 CPU_ORDER = ("cpu", "numpy", "numba")
 CUDA_ORDER = ("cuda", "triton", "torch")
 GRAD_ORDER = ("torch",)
+
+_ENGINES = {"assign": "topk"}  # what has no cells of its own, by another's
 
 
 class Unsupported(Exception):
@@ -182,10 +185,13 @@ def explain(op: str, *, device: str = "cpu", grad: bool = False, backend: str | 
     topk: cpu (avx2, 8 threads), the first of cpu, numpy that can run
     """
     asked = _asked(backend)
+    if find_spec(f"fastembed_core.ops.{op}") is None:
+        raise ValueError(f"op: got {op!r}, expected the name of an operation, as 'topk'")
+    engine = _ENGINES.get(op, op)
     if asked != "auto":
-        chosen = _explicit(op, asked, device, grad)
+        chosen = _explicit(engine, asked, device, grad)
         return f"{op}: {chosen.name} ({chosen.describe()}), asked for by name"
-    usable, passed = _automatic(op, device, grad)
+    usable, passed = _automatic(engine, device, grad)
     if not usable:
         return f"{op}: nothing can run ({'; '.join(passed)})"
     names = ", ".join(b.name for b in usable)

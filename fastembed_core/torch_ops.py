@@ -2,8 +2,10 @@
 
     import fastembed_core.torch_ops; scores, indices = torch.ops.fastembed_core.topk(queries, corpus, 10, "cosine")
 
-Nobody needs these names: inside ``torch.compile`` (and ``torch.export``) the public functions call them, so that a compiled region
-goes through a pool, a normalize and a topk without a break, and without a gradient gives the bits that it gives uncompiled.
+Nobody needs these names: inside ``torch.compile`` and ``torch.export`` the public functions call them, so that a compiled region
+goes through a pool, a normalize and a topk without a break, and without a gradient gives the bits that it gives uncompiled. So they do
+wherever torch is to see the call: under ``torch.jit.trace``, ``make_fx`` and other modes, of fake, meta and distributed tensors, and
+under ``torch.vmap``, which takes the elements of a batch one after the other.
 
 An operator's schema is the signature of its contract, with `Codes` taken apart: ``corpus_scale``, ``corpus_ranges``,
 ``corpus_precision`` and ``corpus_dim`` stand at its end. Its kernel is the contract; its fake kernel is the contract too, whose
@@ -20,10 +22,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 
 from . import dispatch
-from .arrays import tensors_kept
+from .arrays import from_host, tensors_kept
 from .codes import DIM_PRECISIONS, PRECISIONS, ROW_PRECISIONS, Codes
 from .ops._spec import Spec
 
@@ -98,6 +101,8 @@ def call_operator(op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     """The public call `op` as a call of the operator."""
     how = dict(zip(PUBLIC[op], args, strict=False)) | kwargs
     out = how.pop("out", None)
+    if not torch.compiler.is_compiling():  # which sees host arrays as tensors already
+        how = {name: from_host(value) if isinstance(value, np.ndarray) else value for name, value in how.items()}
     for name in VECTORS:
         codes = how.get(name)
         if isinstance(codes, Codes):
@@ -293,11 +298,36 @@ def _gradient_of(x: Any, found: dict[int, Any], places: Iterator[int]) -> Any:
     return [_gradient_of(part, found, places) for part in x] if isinstance(x, list) and ... in x else None
 
 
+# --- Batches --------------------------------------------------------------------------------------------------------
+
+
+def _mapped(op: str, info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, Any]:
+    """The operator under vmap: of each element of the batch, one after the other."""
+    leaves, template = _apart(args)
+    dims = [dim for x, dim in zip(_flat(template), _flat(in_dims), strict=True) if x is ...]
+    results = []
+    for i in range(info.batch_size):
+        own = (x if dim is None else x.select(dim, i) for x, dim in zip(leaves, dims, strict=True))
+        result = getattr(torch.ops.fastembed_core, op)(*_together(template, own))
+        results.append([result] if isinstance(result, torch.Tensor) else result)
+    stacked = [torch.stack(list(parts)) for parts in zip(*results, strict=True)]
+    if RETURNS[op] == "Tensor":
+        return stacked[0], 0
+    return (stacked, [0] * len(stacked)) if RETURNS[op] == "Tensor[]" else (tuple(stacked), (0,) * len(stacked))
+
+
+def _flat(args: Any) -> Iterator[Any]:
+    for x in args:
+        yield from x if isinstance(x, list) else (x,)
+
+
 def _register() -> None:
     for op, declared in PARAMETERS.items():
         parameters = ", ".join(declared.values())
         LIBRARY.define(f"{op}({parameters}) -> {RETURNS[op]}")
         _implement(op, functools.partial(_kernel, op), functools.partial(_fake, op))
+        if hasattr(torch.library, "register_vmap"):
+            torch.library.register_vmap(f"{NAMESPACE}::{op}", functools.partial(_mapped, op), lib=LIBRARY)
         if op not in CONSTANT:
             LIBRARY.define(f"{op}_backward(Tensor?[] grads, int[] wrt, {parameters}) -> Tensor[]")
             _implement(f"{op}_backward", functools.partial(_gradients, op), functools.partial(_fake_gradients, op))

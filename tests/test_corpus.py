@@ -383,3 +383,17 @@ def test_what_is_not_there_removes_nothing_and_excludes_nothing() -> None:
         corpus.remove([0, 6])
     assert len(corpus) == 6
     cases.assert_same(corpus.search(X, 2, exclude=np.full((6, 1), 99)), corpus.search(X, 2))
+
+
+def test_a_place_too_small_changes_nothing() -> None:
+    pytest.importorskip("torch")
+    import torch
+
+    from fastembed_core.corpus_device import Place
+
+    corpus = fc.Corpus(X)
+    with pytest.raises(ValueError, match=r"^memory: got 10, expected at least 512 bytes"):
+        corpus._move(Place(torch.device("meta"), 10))
+    assert corpus.device == "cpu"
+    corpus.append(X)
+    cases.assert_same(corpus.search(X, 2), fc.topk(X, np.concatenate([X, X]), 2))

@@ -109,6 +109,9 @@ def test_explain_names_the_choice_and_why() -> None:
     assert fc.explain("topk", backend="numpy") == f"topk: numpy (numpy {np.__version__}), asked for by name"
     with fc.use_backend("reference"):
         assert fc.explain("topk").startswith("topk: reference (")
+    assert fc.explain("assign") == said.replace("topk", "assign")  # by its engine
+    with pytest.raises(ValueError, match=r"op: got 'knn', expected the name of an operation, as 'topk'$"):
+        fc.explain("knn")
 
 
 def test_use_backend(monkeypatch: pytest.MonkeyPatch) -> None:

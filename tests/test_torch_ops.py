@@ -201,6 +201,81 @@ def test_export() -> None:
     cases.assert_same(program.module()(*given), chain(*given))
 
 
+# --- what else torch does with a call than run it -------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace`:DeprecationWarning")
+def test_a_trace_computes_anew() -> None:
+    """The operation is in the program, and not what it gave for the example."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    x, other = tensor(3, 8), tensor(5, 8)
+
+    def program(x: Any) -> Any:
+        return fc.topk(fc.normalize(x), x, 2)
+
+    cases.assert_same(torch.jit.trace(program, x)(other), program(other))
+    for mode in ("real", "fake", "symbolic"):
+        made = make_fx(program, tracing_mode=mode)(x)
+        cases.assert_same(made(other[:3] if mode != "symbolic" else other), program(other[:3] if mode != "symbolic" else other))
+
+
+def test_tensors_without_values_have_shapes() -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode() as mode:
+        x = mode.from_tensor(tensor(5, 8))
+        scores, rows = fc.topk(x, fc.quantize(x, "int8_row"), 2, metric="ip", mask=torch.ones(5, dtype=torch.bool))
+        merged = fc.merge_topk([(scores, rows), (scores, rows)], 3, metric="ip")
+    assert [tuple(part.shape) for part in (scores, rows, *merged)] == [(5, 2), (5, 2), (5, 3), (5, 3)]
+    x = tensor(5, 8).to("meta")
+    assert fc.pool(x[None], np.ones((1, 5))).shape == (1, 8) and fc.topk(x, x, 2)[1].device.type == "meta"
+
+
+def test_distributed_tensors_are_torch_s_to_refuse() -> None:
+    class Sharded(torch.Tensor):  # type: ignore[misc]
+        @staticmethod
+        def __torch_dispatch__(func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            raise NotImplementedError(f"Operator {func} does not have a sharding strategy registered.")
+
+    x = tensor(4, 8)
+    sharded = torch.Tensor._make_subclass(Sharded, x)
+    for call in (lambda: fc.normalize(sharded), lambda: fc.topk(x, sharded, 2), lambda: fc.topk(x, x, 2, mask=sharded[0] > 0)):
+        with pytest.raises(NotImplementedError, match="does not have a sharding strategy"):
+            call()
+
+
+def test_vmap() -> None:
+    """Each element of the batch as alone, also of gradients."""
+    from torch.func import grad, vmap
+
+    a, x, b = tensor(3, 4, 8), tensor(20, 8), tensor(8, 3, 20, 8)
+    cases.assert_same(vmap(fc.normalize, in_dims=1, out_dims=1)(a), fc.normalize(a))
+    for found, part in zip(zip(*vmap(lambda q: fc.topk(q, x, 2))(a), strict=True), a, strict=True):
+        cases.assert_same(found, fc.topk(part, x, 2))
+    cases.assert_same(vmap(vmap(lambda x: fc.pool(x)[0], 0), 1)(b[:, :, None]), fc.pool(b.transpose(0, 1).flatten(0, 1)).view(3, 8, 8))
+    best = vmap(lambda s, i: fc.merge_topk([(s, i), (s - 1, i)], 2, metric="ip"))(a, integers(99, 3, 4, 8))
+    assert [tuple(part.shape) for part in best] == [(3, 4, 2), (3, 4, 2)]
+
+    def loss(v: Any) -> Any:
+        return (fc.normalize(v) ** 3).sum()
+
+    torch.testing.assert_close(vmap(grad(loss))(a), torch.stack([grad(loss)(part) for part in a]), rtol=0, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")  # torch's own, at its first dual tensor
+def test_forward_derivatives_are_refused() -> None:
+    x, said = tensor(3, 8), "got a tensor with a tangent, expected a plain one"
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, x)
+        for call in (fc.normalize, OPS.normalize, lambda v: fc.topk(x, v, 2), lambda v: fc.pool(v[None])):
+            with pytest.raises(TypeError, match=said):
+                call(dual)
+        cases.assert_same(fc.normalize(x), fc.normalize(x.numpy()))
+    with pytest.raises(TypeError, match=said):
+        torch.func.jvp(fc.normalize, (x,), (x,))
+
+
 # --- derivatives ----------------------------------------------------------------------------------------------------
 
 

@@ -271,8 +271,9 @@ def test_embedding_bag(launched: Callable[..., dict[str, Compiled]], precision: 
     assert set(kernels) == {"_piece_kernel", "_finish_kernel"}
 
 
-@pytest.mark.parametrize("precision", ["int8_row", "int4_row", "binary", "ubinary"])
+@pytest.mark.parametrize("precision", ["int8_row", "int4_row", "binary", "ubinary", "uint8"])
 def test_quantize_and_normalize(launched: Callable[..., dict[str, Compiled]], precision: str) -> None:
     x = tensor(64, 1024)
-    assert launched(fc.quantize, x, precision)["_map_kernel"].has(r"ld\.global\S*\.v4\.b32")
+    ranges = fc.calibrate(x, backend="reference") if precision == "uint8" else None
+    assert launched(fc.quantize, x, precision, ranges=ranges)["_map_kernel"].has(r"ld\.global\S*\.v4\.b32")
     assert launched(fc.normalize, x)["_map_kernel"].has(r"sqrt\.rn\.f64")

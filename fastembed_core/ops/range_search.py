@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from .. import dispatch
-from ..arrays import Origin, Rows, exclude_of, is_torch, mask_of, to_host
+from ..arrays import Rows, exclude_of, is_torch, mask_of, to_device, to_host
+from ..codes import dtype_name
 from ._search import Pair, deliver, k_of, pair
 from ._spec import Spec
 from ._traced import traced
@@ -38,7 +39,8 @@ def range_search(
     queries, corpus, metric, mask, exclude, backend : as in `topk`
     threshold : a number, or (Q,) one for each query; infinities are allowed, NaN is not
     max_results : keep at most so many of each query's rows, the best; None keeps all. On a device nothing is waited for then: both arrays
-        have Q * min(max_results, N) places, and those from indptr[-1] on are unfilled (index -1, the worst score there is).
+        have Q * min(max_results, N) places, and those from indptr[-1] on are unfilled (index -1, the worst score there is). A tensor of
+        thresholds there is not looked at by the host; no row reaches NaN.
 
     Returns
     -------
@@ -53,7 +55,7 @@ def range_search(
         for operands that have no score or arguments out of range, in one sentence that names the argument.
     """
     p = pair(queries, corpus, metric)
-    limits = thresholds_of(threshold, p.q.n)
+    limits = thresholds_of(threshold, p.q.n, "cpu" if max_results is None else p.device)
     allowed = mask_of(mask, p.q.n, p.x.n, p.device)
     excluded = exclude_of(exclude, p.q.n, p.x.n, p.device)
     if max_results is None:
@@ -71,26 +73,33 @@ def range_search_spec(q: Rows, x: Rows, limits: Any, score: Score, *_: Any) -> t
     return Spec((q.n + 1,), "int64"), Spec((None,), score.dtype.name), Spec((None,), "int64")
 
 
-def thresholds_of(threshold: Any, q: int) -> np.ndarray:
-    """(q,) float32, one threshold a query."""
+def thresholds_of(threshold: Any, q: int, device: str = "cpu") -> Any:
+    """(q,) float32, one threshold a query: on the host, or a number and a tensor that is there on `device`."""
     if isinstance(threshold, str | bytes | bool | np.bool_) or threshold is None:
         raise TypeError(f"threshold: got {type(threshold).__name__}, expected a number, or an array of {q}")
+    there = device != "cpu" and is_torch(threshold) and str(threshold.device) == device
     try:
-        values = to_host(threshold, "threshold") if is_torch(threshold) else np.asarray(threshold)
-        if values.dtype.kind not in "fiu":
+        values: Any = threshold.detach() if there else to_host(threshold, "threshold") if is_torch(threshold) else np.asarray(threshold)
+        if not dtype_name(values.dtype).startswith(("float", "bfloat", "int", "uint")):
             raise TypeError
         with np.errstate(over="ignore"):
-            limits = values.astype(np.float32)
+            limits: Any = values.float() if there else values.astype(np.float32)
     except (TypeError, ValueError):
         raise TypeError(f"threshold: got {type(threshold).__name__}, expected a number, or an array of {q}") from None
-    if limits.shape not in ((), (q,)):
-        raise ValueError(f"threshold: got shape {limits.shape}, expected a number, or an array of shape ({q},)")
+    if tuple(limits.shape) not in ((), (q,)):
+        raise ValueError(f"threshold: got shape {tuple(limits.shape)}, expected a number, or an array of shape ({q},)")
+    if there:
+        return limits.expand(q)
     if np.isnan(limits).any():
         raise ValueError("threshold: got NaN, expected a number")
+    if device != "cpu" and limits.ndim == 0:  # made there: a copy would be waited for
+        import torch
+
+        return torch.full((q,), float(limits), device=device)
     return np.ascontiguousarray(np.broadcast_to(limits, (q,)))
 
 
-def _reaching(scores: Any, rows: Any, limits: np.ndarray, p: Pair) -> tuple[Any, Any, Any]:
+def _reaching(scores: Any, rows: Any, limits: Any, p: Pair) -> tuple[Any, Any, Any]:
     """Of the best rows of each query, the ones that reach its limit: they come first, so that what is left of each is a prefix."""
     wide, edge = (scores.double(), _like(limits, scores)) if is_torch(scores) else (scores.astype(np.float64), limits.astype(np.float64))
     kept = (wide >= edge[:, None] if p.score.similarity else wide <= edge[:, None]) & (rows >= 0)
@@ -111,7 +120,7 @@ def _packed(scores: Any, rows: Any, kept: Any, unfilled: float) -> tuple[Any, An
     return (indptr, *(side[: q * k] for side in packed))
 
 
-def _like(values: np.ndarray, tensor: Any) -> Any:
-    """A host array as a tensor beside another; float32 as float64, so that integers are compared exactly."""
-    moved = Origin("torch").give(values).to(tensor.device, non_blocking=True)
+def _like(values: Any, tensor: Any) -> Any:
+    """An array as a tensor beside another; float32 as float64, so that integers are compared exactly."""
+    moved = to_device(values, str(tensor.device))
     return moved.double() if moved.is_floating_point() else moved

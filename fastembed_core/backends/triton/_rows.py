@@ -107,9 +107,9 @@ def emit(x, out, out_stride, out_scale, ranges, rows, valid, dim, PRECISION: tl.
         high = tl.load(ranges + dim + columns, mask=columns < dim, other=0.0)
         step = tl.div_rn(high - low, tl.full(low.shape, 255.0, tl.float32))
         step = tl.where(step == 0, 1.0, step)
-        u = tl.floor(tl.div_rn(x - low, tl.broadcast_to(step, x.shape)))
+        u = tl.div_rn(x - low, tl.broadcast_to(step, x.shape))
         u = tl.where(u == u, u, 0.0)
-        u = tl.minimum(tl.maximum(u, 0.0), 255.0).to(tl.int32)
+        u = tl.minimum(tl.maximum(u, 0.0), 255.0).to(tl.int32)  # rounded down, for nothing is below 0
         if PRECISION == "int8":
             tl.store(at + columns, (u - 128).to(tl.int8), mask=inside)
         else:
