@@ -23,11 +23,12 @@ hosts: $(VENV)/.hosts install
 	$(BIN)/pytest -p no:codspeed -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function tests/integrations $(ARGS)
 
 # The kernels on this machine's GPU, from this folder, with whatever torch and triton PYTHON has; CUDA C++ too where nvcc builds it.
+# Most of a first run is compiling some thousand kernels: by eight workers where PYTHON has pytest-xdist.
 test-gpu: export PYTHONPATH = $(CURDIR)
 test-gpu:
 	-command -v nvcc > /dev/null && $(MAKE) cuda
 	@env -u TRITON_INTERPRET $(PYTHON) -c 'import sys; from fastembed_core.backends import triton; sys.exit(triton.BACKEND.missing())'
-	env -u TRITON_INTERPRET $(PYTHON) -m pytest tests/gpu $(ARGS)
+	env -u TRITON_INTERPRET $(PYTHON) -m pytest tests/gpu $$($(PYTHON) -c 'import xdist; print("-n 8 --dist loadfile")' 2> /dev/null) $(ARGS)
 
 # The same kernels against the GPU's limits and its fastest rivals; writes bench/results.
 bench-gpu: export PYTHONPATH = $(CURDIR)

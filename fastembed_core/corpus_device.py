@@ -90,10 +90,13 @@ class OnDevice:
         return Rows(data, like.kind, like.dim, columns.get("scale"), self._ranges, like.flip, scan)
 
     def used(self) -> None:
-        """Tell the allocator that the current stream reads the columns."""
-        if self.place.device.type == "cuda":
-            for column in self.columns.values():
-                column.record_stream(torch.cuda.current_stream(self.place.device))
+        """Tell the allocator that the current stream reads what is there: a change may free it before that stream has come so far."""
+        if self.place.device.type != "cuda":
+            return
+        stream = torch.cuda.current_stream(self.place.device)
+        for tensor in (*self.columns.values(), *self._centers.values(), self._ranges, self.alive, self.__dict__.get("live")):
+            if tensor is not None:
+                tensor.record_stream(stream)
 
     def mask(self, given: Mask | None) -> Mask | None:
         """A mask over the rows that are there as one over all rows, with the removed ones struck out."""
@@ -244,6 +247,8 @@ def placed(snapshot: Snapshot, place: Place, before: OnDevice | None = None) -> 
         kept = None if before is None else (before.columns[name], before.snapshot.n if name == "ids" else before.resident)
         columns[name] = _followed(_tensor(snapshot.columns[name]), rows, kept, place)
     alive = to_device(snapshot.alive, str(place.device))
+    if place.device.type == "cuda":
+        torch.cuda.current_stream(place.device).synchronize()  # searches on other streams read them from now on
     return OnDevice(place, snapshot, columns, resident, chunk, alive)
 
 

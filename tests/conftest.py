@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from fastembed_core import dispatch
 
@@ -16,9 +15,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.pop("FASTEMBED_CORE_BACKEND", None)
 os.environ.pop("FASTEMBED_CORE_NUM_THREADS", None)
 
-# Hypothesis too draws the same examples in every run.
-settings.register_profile("seeded", derandomize=True, deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
-settings.load_profile("seeded")
+try:  # tests/gpu does without it
+    from hypothesis import HealthCheck, settings
+except ImportError:
+    pass
+else:  # the same examples in every run
+    settings.register_profile("seeded", derandomize=True, deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
+    settings.load_profile("seeded")
 
 
 @dataclass(frozen=True)

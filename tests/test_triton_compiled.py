@@ -164,6 +164,15 @@ def test_float_scans_multiply_on_tensor_cores(launched: Callable[..., dict[str, 
     assert ("_squares_kernel" in kernels) == (queries > 64)
 
 
+@pytest.mark.parametrize(("kind", "bytes_"), [("f32", 16), ("f16", 8)])
+def test_rows_of_300_elements_are_read_by_their_alignment(launched: Callable[..., dict[str, Compiled]], kind: str, bytes_: int) -> None:
+    """Word vectors: no multiple of 16 elements, which is all that Triton itself looks for."""
+    x = tensor(20000, 300, dtype=FLOATS[kind])
+    scan = launched(fc.topk, x[:1], x, 10)["_scan_kernel"]
+    assert scan.has(rf"cp\.async\.c[ag]\.shared\.global \[[^\]]*\], \[[^\]]*\], (0x)?{bytes_:x}")
+    assert not scan.has(r"ld\.global\S*\.b16") and not scan.has(r"cp\.async\.ca\S* \[[^\]]*\], \[[^\]]*\], (0x)?4,")
+
+
 def codes(precision: str, n: int, dim: int) -> fc.Codes:
     width = {"ubinary": dim // 8, "int4_row": dim // 2}.get(precision, dim)
     data = tensor(n, width, dtype=torch.int8 if precision == "int8_row" else torch.uint8)

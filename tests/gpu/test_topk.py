@@ -172,6 +172,16 @@ def test_what_bounds_cannot_prove(device: str, values: str, metric: str) -> None
 
 
 @pytest.mark.usefixtures("scanned")
+@pytest.mark.parametrize("kind", ["f32", "int8_row"])
+def test_tiny_queries_of_long_rows(device: str, kind: str) -> None:
+    """What scales a query takes a row's squared length beyond float32, the nearest of them, the last, too."""
+    u = cases.rng_of("long").standard_normal((580, 9))
+    x = (u / np.linalg.norm(u, axis=1, keepdims=True) * np.linspace(2e14, 1e14, 580)[:, None]).astype(np.float32)
+    corpus = x if kind == "f32" else fc.quantize(x, kind)
+    agree(fc.topk, device, (u[:2] * 1e-14).astype(np.float32), corpus, 3, metric="l2")
+
+
+@pytest.mark.usefixtures("scanned")
 @pytest.mark.parametrize(("pairing", "d"), [("ubinary-binary", 1050), ("ubinary-ubinary", 59), ("binary-ubinary", 70)])
 def test_bits_of_few_queries_are_counted(device: str, pairing: str, d: int) -> None:
     """In whole words, whatever stands in pad bits; of rows in odd bytes, and of more queries, on tensor cores."""

@@ -12,7 +12,7 @@ from ._canonical import EMPTY, NAN, canonical, key_of, ordered
 from ._launch import launch
 from ._operand import Side
 from ._queries import Queries
-from ._scan import HIGH, LOW, UNBOUNDED, _plane, _squares
+from ._scan import HIGH, LOW, UNBOUNDED, _plane, _squares, unit_and_extent
 
 M, N = tl.constexpr(8), tl.constexpr(32)  # tokens of a query and of a document scored canonically at a time
 LEAST = tl.constexpr(0x7F800000)  # the key of -inf
@@ -89,11 +89,11 @@ def late_keys(
     )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=["first", "count", "n"])
+@triton.jit(do_not_specialize=["first", "count", "n", "x_stride", "width"])
 def _late_scan_kernel(
     x, x_stride, x_scale, planes, bound, q_factor, ends, starts, stops, ids, mask, mask_stride, keys,
     first, count, n, dim, width, padded,
-    PACKED: tl.constexpr, KIND: tl.constexpr, TYPE: tl.constexpr, BQ: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+    PACKED: tl.constexpr, KIND: tl.constexpr, TYPE: tl.constexpr, BQ: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, UNIT: tl.constexpr,
 ):  # fmt: skip
     """keys[i, j] of an upper bound of the score of query first + i and document j."""
     i = (tl.program_id(0) % count).to(tl.int64)
@@ -116,13 +116,13 @@ def _late_scan_kernel(
             rows = place.to(tl.int64)
             if ids is not None:
                 rows = tl.load(ids + place, mask=inside, other=0)
-            x_at = x + (rows * x_stride)[:, None]
+            x_at = x + (rows * x_stride * UNIT)[:, None]
             acc = tl.zeros((BN, BQ), tl.float32)
             squares = tl.zeros((BN,), tl.float32)
             peak = tl.zeros((BN,), tl.float32)
-            for d in range(0, width, BK):
+            for d in range(0, width * UNIT, BK):
                 column = d + tl.arange(0, BK)
-                raw = tl.load(x_at + column[None, :], mask=inside[:, None] & (column < width)[None, :], other=0)
+                raw = tl.load(x_at + column[None, :], mask=inside[:, None] & (column < width * UNIT)[None, :], other=0)
                 b = _plane(raw, 0, KIND, 0, TYPE)
                 a = tl.load(q_at + column[None, :], mask=wanted[:, None], other=0)
                 acc = tl.dot(b, tl.trans(a), acc, input_precision="tf32")
@@ -156,9 +156,10 @@ def late_bounds(
 ) -> None:  # fmt: skip
     """Fill keys (t, n) with those of upper bounds."""
     x, (t, n) = sets.x, keys.shape
+    unit, stride, width = unit_and_extent(x)
     tile = min(128, max(16, triton.next_power_of_2(longest)))
     launch(
-        _late_scan_kernel, t * n, *x.arguments[:3], *queries[:3], *sets.arguments, *may.arguments(first), keys,
-        first, t, n, x.dim, x.data.shape[1], queries.planes.shape[2], PACKED=may.packed, KIND=x.kind, TYPE=kind, BQ=tile, BN=64, BK=step,
+        _late_scan_kernel, t * n, x.data, stride, x.scale, *queries[:3], *sets.arguments, *may.arguments(first), keys,
+        first, t, n, x.dim, width, queries.planes.shape[2], PACKED=may.packed, KIND=x.kind, TYPE=kind, BQ=tile, BN=64, BK=step, UNIT=unit,
         stages=3,
     )  # fmt: skip

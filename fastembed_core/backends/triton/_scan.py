@@ -13,6 +13,7 @@ l2, sqeuclidean     q.x - |x|^2 / 2         |q|^2 - 2 merit, or its square root
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -81,17 +82,19 @@ def _squares(value, column, dim, P: tl.constexpr, PLANES: tl.constexpr, TYPE: tl
     return tl.sum(wide * wide, axis=1), tl.max(tl.abs(wide), axis=1)
 
 
-@triton.jit(do_not_specialize=["n"])
+@triton.jit(do_not_specialize=["n", "stride", "width"])
 def _squares_kernel(
     x, stride, squares, n, dim, width,
     KIND: tl.constexpr, FLIP: tl.constexpr, PLANES: tl.constexpr, TYPE: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+    UNIT: tl.constexpr,
 ):  # fmt: skip
     rows = tl.program_id(0).to(tl.int64) * BN + tl.arange(0, BN)
     total = tl.zeros((BN,), tl.int32 if TYPE == "int8" else tl.float32)
     top = total
-    for start in range(0, width, BK):
+    x_at = x + (rows * stride * UNIT)[:, None]
+    for start in range(0, width * UNIT, BK):
         column = start + tl.arange(0, BK)
-        raw = tl.load(x + (rows * stride)[:, None] + column[None, :], mask=(rows < n)[:, None] & (column < width)[None, :], other=0)
+        raw = tl.load(x_at + column[None, :], mask=(rows < n)[:, None] & (column < width * UNIT)[None, :], other=0)
         for p in tl.static_range(PLANES):
             more, largest = _squares(_plane(raw, p, KIND, FLIP, TYPE), column, dim, p, PLANES, TYPE)
             total += more
@@ -101,12 +104,19 @@ def _squares_kernel(
     tl.store(squares + rows, total, mask=rows < n)
 
 
-@triton.jit(do_not_specialize=["count", "n", "groups"])
+@triton.jit
+def _bound_key(merit):
+    """The key of an upper bound. -inf is none: what a tiny query is scaled by takes the squares of long rows beyond float32."""
+    return tl.where((merit != merit) | (merit == float("-inf")), UNBOUNDED, ~ordered(merit))
+
+
+@triton.jit(do_not_specialize=["count", "n", "groups", "x_stride", "width"])
 def _scan_kernel(
     x, x_stride, x_scale, center, error, length, bias, planes, bound, q_factor, q_square, reach, squares, mask, mask_stride, flags, keys,
     count, n, groups, dim, width, padded,
     METRIC: tl.constexpr, SIMILARITY: tl.constexpr, EXACT: tl.constexpr, PACKED: tl.constexpr, KIND: tl.constexpr, FLIP: tl.constexpr,
     PLANES: tl.constexpr, TYPE: tl.constexpr, SWAP: tl.constexpr, BQ: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, G: tl.constexpr,
+    UNIT: tl.constexpr,
 ):  # fmt: skip
     """keys[i, g]: the best key of query i among rows g * G to (g + 1) * G. SWAP has the rows as the product's first operand.
 
@@ -126,11 +136,11 @@ def _scan_kernel(
     acc = tl.zeros((BN, BQ) if SWAP else (BQ, BN), number)
     total = tl.zeros((BN,), number)
     top = total
-    x_at = x + (rows * x_stride)[:, None]
+    x_at = x + (rows * x_stride * UNIT)[:, None]
     q_at = planes + (i * padded)[:, None]
-    for start in range(0, width, BK):
+    for start in range(0, width * UNIT, BK):
         column = start + tl.arange(0, BK)
-        raw = tl.load(x_at + column[None, :], mask=inside[:, None] & (column < width)[None, :], other=0)
+        raw = tl.load(x_at + column[None, :], mask=inside[:, None] & (column < width * UNIT)[None, :], other=0)
         for p in tl.static_range(PLANES):
             a = tl.load(q_at + (p * count).to(tl.int64) * padded + column[None, :], mask=wanted[:, None], other=0)
             b = _plane(raw, p, KIND, FLIP, TYPE)
@@ -170,7 +180,7 @@ def _scan_kernel(
         if bias is not None:
             less = tl.load(bias + rows, mask=inside, other=0) * (1.0 - 2.0**-19)
             merit = merit + tl.load(q_factor + i, mask=wanted, other=0)[:, None] * less[None, :]
-        key = tl.where(merit != merit, UNBOUNDED, ~ordered(merit))
+        key = _bound_key(merit)
     else:
         dot, total = dot.to(tl.float32), total.to(tl.float32)
         slack_q = tl.load(bound + i, mask=wanted, other=0)[:, None]
@@ -200,7 +210,7 @@ def _scan_kernel(
                 half = 0.5 * tl.load(q_factor + i, mask=wanted, other=0)[:, None]
                 slack = 1.0 - (dim * 4.8e-7 + 8e-6)
                 merit = merit - half * (total * slack)[None, :]
-        key = tl.where(odd[None, :] | (merit != merit), UNBOUNDED, ~ordered(merit))
+        key = tl.where(odd[None, :], UNBOUNDED, _bound_key(merit))
         key = tl.where(nothing[None, :], NAN, key)
     may = allowed(mask, mask_stride, i, rows, wanted[:, None] & inside[None, :], PACKED)
     best = tl.min(tl.reshape(tl.where(may, key, EMPTY), (BQ, BN // G, G)), axis=2)
@@ -213,12 +223,21 @@ def step_of(x: Side, kind: str) -> int:
     return 64 if x.kind in PLANES else STEPS[kind]
 
 
+def unit_and_extent(x: Side) -> tuple[int, int, int]:
+    """(unit, stride, width): of rows' strides and widths in stored elements the largest unit up to 16 that divides both, and how many of
+    it they are. A kernel compiled for a unit of 16 bytes reads as many at once: rows of 300 floats by 4, not one by one."""
+    stride, width = x.data.stride(0), x.data.shape[1]
+    unit = math.gcd(stride, width, 16)
+    return unit, stride // unit, width // unit
+
+
 def squares_of(x: Side, kind: str) -> torch.Tensor:
     """(n,) sums of squares as a scan takes them: int32 exactly, or float32, inf for what is not zero and yet comes out so."""
     squares = torch.empty(x.n, dtype=torch.int32 if kind == "int8" else torch.float32, device=x.data.device)
+    unit, stride, width = unit_and_extent(x)
     launch(
-        _squares_kernel, blocks(x.n, 64), *x.arguments[:2], squares, x.n, x.dim, x.data.shape[1],
-        KIND=x.kind, FLIP=x.flip, PLANES=PLANES.get(x.kind, 1), TYPE=kind, BN=64, BK=step_of(x, kind),
+        _squares_kernel, blocks(x.n, 64), x.data, stride, squares, x.n, x.dim, width,
+        KIND=x.kind, FLIP=x.flip, PLANES=PLANES.get(x.kind, 1), TYPE=kind, BN=64, BK=step_of(x, kind), UNIT=unit,
     )  # fmt: skip
     return squares
 
@@ -249,12 +268,13 @@ def scan_keys(
     tile = scan.tile(t)
     swap = t <= SOME
     queries = prepared(q, x, first, t, kind, tile.step, center, score.metric in ("l2", "sqeuclidean"))
+    unit, stride, width = unit_and_extent(x)
     launch(
-        _scan_kernel, blocks(t, tile.queries) * blocks(x.n, tile.rows), data, *x.arguments[1:3], None if beside else center,
+        _scan_kernel, blocks(t, tile.queries) * blocks(x.n, tile.rows), data, stride, x.scale, None if beside else center,
         *(beside or (None, None, None)), *queries[:5], squares, *may.arguments(first), flags, keys,
-        t, x.n, keys.shape[1], x.dim, x.data.shape[1], queries.planes.shape[2],
+        t, x.n, keys.shape[1], x.dim, width, queries.planes.shape[2],
         METRIC=score.metric, SIMILARITY=score.similarity, EXACT=is_exact(score), PACKED=may.packed, KIND=x.kind, FLIP=x.flip,
-        PLANES=PLANES.get(x.kind, 1), TYPE=kind, SWAP=swap, BQ=tile.queries, BN=tile.rows, BK=tile.step, G=group,
+        PLANES=PLANES.get(x.kind, 1), TYPE=kind, SWAP=swap, BQ=tile.queries, BN=tile.rows, BK=tile.step, G=group, UNIT=unit,
         warps=tile.warps, stages=tile.stages,
     )  # fmt: skip
     return queries
