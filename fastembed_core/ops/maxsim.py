@@ -257,8 +257,8 @@ def _offsets_of(offsets: Any, name: str, total: int, device: str) -> Any:
     ends = integers_of(offsets, name, device)
     if ends.ndim != 1 or ends.shape[0] == 0:
         raise ValueError(f"{name}: got shape {tuple(ends.shape)}, expected (n + 1,)")
-    if unread(ends):
-        return ends
+    if unread(ends):  # nobody has looked at them: what they name is there, whatever they are
+        return ends.clamp(0, total).cummax(0).values
     if ends[0] != 0 or ends[-1] != total or (ends[1:] < ends[:-1]).any():
         raise ValueError(f"{name}: got {ends[0]} to {ends[-1]}, expected it to rise from 0 to {total}, the number of tokens")
     return ends

@@ -81,6 +81,13 @@ def test_offsets_that_fall_read_nothing_outside(device: str) -> None:
         ends = torch.tensor(offsets, device=device)
         assert fc.pool(x, cu_seqlens=ends).shape == (3, 8)
         assert fc.embedding_bag(x, torch.arange(20, device=device), ends).shape == (3, 8)
+        rising = np.maximum.accumulate(np.clip(offsets, 0, 20))
+        rising[[0, -1]] = 0, 20
+        expected = fc.maxsim(x.cpu().numpy(), x.cpu().numpy(), document_offsets=rising)
+        for k in (None, 2):
+            found = fc.maxsim(x, x, query_offsets=ends, document_offsets=ends, k=k)
+            assert (found if k is None else found[0]).shape == (3, 3 if k is None else k)
+        assert (fc.maxsim(x, x, document_offsets=ends)[:, 1].cpu().numpy() == expected[:, 1]).all()
 
 
 def test_searches(device: str) -> None:
