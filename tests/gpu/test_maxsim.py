@@ -45,6 +45,14 @@ def test_documents_bounded_first(device: str, query: str, document: str, values:
     agree(device, queries, documents, 2, query_offsets=np.array([0, 3]), document_offsets=lengths(72, 90))
 
 
+def test_tokens_whose_products_float32_has_not(device: str) -> None:
+    """Each rounds to zero, their sum does not."""
+    queries, documents = np.zeros((1, 16, 8), np.float32), np.zeros((80, 1, 8), np.float32)
+    queries[:, :, 0] = 2.0**-100
+    documents[:, 0, 0], documents[:, 0, 1] = np.linspace(0.1, 0.95, 80) * 2.0**-50, 2.0**-49
+    agree(device, queries, documents, 3)
+
+
 def test_masks(device: str) -> None:
     rng = cases.rng_of("late masks")
     queries, documents = (rng.standard_normal(shape).astype(np.float32) for shape in ((2, 2, 7), (70, 2, 7)))

@@ -145,7 +145,7 @@ def _late_scan_kernel(
         merit = tl.div_rn(top + error * longest, factor)
         total += tl.sum(tl.where(wanted, merit, 0.0), axis=0)
         size += tl.sum(tl.where(wanted, tl.abs(merit), 0.0), axis=0)
-    most = total + size * (2.0**-12)  # more than the roundings of a sum of 2048 numbers
+    most = total + size * (2.0**-12) + 2.0**-138  # more than the roundings of a sum of 2048 numbers, subnormal ones too
     unknown = (odd > 0) | (most != most) | (tl.abs(most) == float("inf")) | (last - tl.load(ends + first + i) > 2048)
     key = tl.where(start >= stop, LEAST, tl.where(unknown, UNBOUNDED, ~ordered(most)))
     tl.store(keys + i * n + document + tl.arange(0, 1), tl.where(tl.reshape(may, (1,)), key, EMPTY))
