@@ -5,6 +5,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 EXTRAS := test,torch,numba,triton,demo
 LINT := ruff mypy codespell clang-format
+JOBS ?= 2
+
+# Where CMake finds pybind11: the package, or torch's copy of its headers.
+PYBIND11 = $$($(PYTHON) -c 'import pybind11; print("-Dpybind11_DIR=" + pybind11.get_cmake_dir())' 2> /dev/null \
+	|| $(PYTHON) -c 'import torch; print("-Dpybind11_INCLUDE_DIR=" + torch.__path__[0] + "/include")')
 
 export FASTEMBED_CORE_REQUIRE_NATIVE = 1
 export PYTHONSAFEPATH = 1
@@ -22,10 +27,12 @@ test-hosts:
 hosts: $(VENV)/.hosts install
 	$(BIN)/pytest -p no:codspeed -o asyncio_mode=auto -o asyncio_default_fixture_loop_scope=function tests/integrations $(ARGS)
 
-# The kernels on this machine's GPU, from this folder, with whatever torch and triton PYTHON has; CUDA C++ too where nvcc builds it.
-# Most of a first run is compiling some thousand kernels: by eight workers where PYTHON has pytest-xdist.
+# The kernels on this machine's GPU, from this folder, with whatever torch and triton PYTHON has; the extensions too where they build: a
+# corpus' codes are made by the one for the host, and CUDA C++ needs nvcc. Most of a first run is compiling some thousand Triton kernels:
+# by eight workers where PYTHON has pytest-xdist.
 test-gpu: export PYTHONPATH = $(CURDIR)
 test-gpu:
+	-command -v cmake > /dev/null && $(MAKE) dev JOBS=8
 	-command -v nvcc > /dev/null && $(MAKE) cuda
 	@env -u TRITON_INTERPRET $(PYTHON) -c 'import sys; from fastembed_core.backends import triton; sys.exit(triton.BACKEND.missing())'
 	env -u TRITON_INTERPRET $(PYTHON) -m pytest tests/gpu $$($(PYTHON) -c 'import xdist; print("-n 8 --dist loadfile")' 2> /dev/null) $(ARGS)
@@ -33,6 +40,7 @@ test-gpu:
 # The same kernels against the GPU's limits and its fastest rivals; writes bench/results.
 bench-gpu: export PYTHONPATH = $(CURDIR)
 bench-gpu:
+	-command -v cmake > /dev/null && $(MAKE) dev JOBS=8
 	-command -v nvcc > /dev/null && $(MAKE) cuda
 	env -u TRITON_INTERPRET $(PYTHON) -m bench.gpu $(ARGS)
 
@@ -63,15 +71,14 @@ stubs: $(VENV)/.extra-$(EXTRAS) install
 
 # The extension, built in place with any Python: what `import fastembed_core` from this folder finds.
 dev:
-	cmake -S . -B build/dev -DPython_EXECUTABLE=$$(command -v $(PYTHON)) -Dpybind11_DIR=$$($(PYTHON) -m pybind11 --cmakedir) > /dev/null
-	cmake --build build/dev -j 2
+	cmake -S . -B build/dev -DPython_EXECUTABLE=$$(command -v $(PYTHON)) $(PYBIND11) > /dev/null
+	cmake --build build/dev -j $(JOBS)
 	install build/dev/_core*.so fastembed_core/
 
-# The CUDA extension, built in place by nvcc with pybind11's headers, or torch's copy of them.
+# The CUDA extension, built in place by nvcc.
 cuda:
 	cmake -S . -B build/cuda -DFASTEMBED_CORE_PYTHON=OFF -DFASTEMBED_CORE_CUDA=ON -DPython_EXECUTABLE=$$(command -v $(PYTHON)) \
-		-Dpybind11_INCLUDE_DIR=$$($(PYTHON) -c 'import pybind11; print(pybind11.get_include())' 2> /dev/null \
-		|| $(PYTHON) -c 'import torch; print(torch.__path__[0] + "/include")') > /dev/null
+		$(PYBIND11) > /dev/null
 	cmake --build build/cuda --target _cuda -j 3
 	install build/cuda/_cuda*.so fastembed_core/
 

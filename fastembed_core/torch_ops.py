@@ -74,11 +74,15 @@ CONTRACTS = {op: contract_of(op) for op in RETURNS}
 PUBLIC = {op: tuple(inspect.signature(contract).parameters) for op, contract in CONTRACTS.items()}
 
 
+def _declared(op: str, name: str) -> str:
+    return TYPES.get(f"{op}.{name}") or TYPES.get(name, "Tensor")
+
+
 def _parameters(op: str) -> dict[str, str]:
     """Every parameter of the operator and how the schema declares it."""
     declared = {}
     for name, parameter in inspect.signature(CONTRACTS[op]).parameters.items():
-        kind = TYPES.get(f"{op}.{name}") or TYPES.get(name, "Tensor")
+        kind = _declared(op, name)
         default = parameter.default
         if default is parameter.empty:
             declared[name] = f"{kind} {name}"
@@ -102,7 +106,7 @@ def call_operator(op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     how = dict(zip(PUBLIC[op], args, strict=False)) | kwargs
     out = how.pop("out", None)
     if not torch.compiler.is_compiling():  # which sees host arrays as tensors already
-        how = {name: from_host(value) if isinstance(value, np.ndarray) else value for name, value in how.items()}
+        how = {name: _tensor_of(value) if _declared(op, name) == "Tensor" else value for name, value in how.items()}
     for name in VECTORS:
         codes = how.get(name)
         if isinstance(codes, Codes):
@@ -122,6 +126,10 @@ def call_operator(op: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
         precision = how.get("precision")
         result = _codes(result, precision, op, how) if precision in PRECISIONS else result[0] if len(result) == 1 else tuple(result)
     return result if out is None else _written(result, out)
+
+
+def _tensor_of(x: Any) -> Any:
+    return from_host(np.asarray(x)) if isinstance(x, np.ndarray | np.generic | list) else x
 
 
 def _own_rows(queries: Any, corpus: Any, exclude: str) -> Any:

@@ -227,8 +227,10 @@ def test_tensors_without_values_have_shapes() -> None:
         x = mode.from_tensor(tensor(5, 8))
         scores, rows = fc.topk(x, fc.quantize(x, "int8_row"), 2, metric="ip", mask=torch.ones(5, dtype=torch.bool))
         merged = fc.merge_topk([(scores, rows), (scores, rows)], 3, metric="ip")
+        assert fc.rescore(x, x, [[0, 4]] * 5, np.int64(1))[1].shape == (5, 1)
     assert [tuple(part.shape) for part in (scores, rows, *merged)] == [(5, 2), (5, 2), (5, 3), (5, 3)]
     x = tensor(5, 8).to("meta")
+    assert fc.range_search(x, x, np.float32(0.5), max_results=2)[0].shape == (6,)
     assert fc.pool(x[None], np.ones((1, 5))).shape == (1, 8) and fc.topk(x, x, 2)[1].device.type == "meta"
 
 
