@@ -31,6 +31,10 @@ bool scans_fresh(const Pair& pair) {
            !pair.x.ranges && pair.q.n >= kLeastQueries && pair.q.dim >= kLeastDim;
 }
 
+Coded fresh_codes(const Pair& pair) {
+    return {{nullptr, pair.x.n, pair.x.dim, 0, Kind::i8, nullptr, nullptr, 0}, nullptr, nullptr, nullptr, pair.center, true};
+}
+
 bool walks_by_rows(const Pair& pair, const Coded* coded) {
     if (coded || family_of(pair) != Family::floats) return pair.q.n <= 2;
     const bool as_stored = !pair.center && !(pair.distance() && (pair.x.scale || pair.form == Form::rows));

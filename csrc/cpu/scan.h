@@ -1,5 +1,6 @@
 // One worker's walk over blocks of a corpus with a tile of queries: raw sums from the kernels, estimates, hits.
 #pragma once
+#include <memory>
 #include <vector>
 
 #include "query_tile.h"
@@ -15,9 +16,28 @@ bool scans_codes(const Pair& pair);
 // Whether float rows are worth coding afresh for these queries: that costs what some six queries' products with floats do, and the
 // products with bytes a quarter. Only where an instruction multiplies four bytes a lane.
 bool scans_fresh(const Pair& pair);
+Coded fresh_codes(const Pair& pair);
 
 // Whether this few queries walk the corpus row by row.
 bool walks_by_rows(const Pair& pair, const Coded* coded);
+
+// One way to scan the corpus: codes, or the rows themselves.
+struct Way {
+    Way(const Pair& pair, const Coded* coded)
+        : coded(coded),
+          fresh(coded && coded->fresh),
+          estimate(pair, coded),
+          closer(pair, fresh ? nullptr : coded),
+          by_rows(walks_by_rows(pair, coded)),
+          tile(pair, coded, by_rows) {}
+    bool wide() const { return coded && !fresh; }  // whether bounds are so wide that it pays to score the best rows early
+    const Coded* coded;
+    const bool fresh;
+    const Estimate estimate, closer;  // of sums, and of the hits among them
+    const bool by_rows;
+    QueryTile tile;
+    bool packed = false;
+};
 
 // Rows that lie far from the origin, next to how far they lie from each other, are scanned less their mean: the error of a distance grows
 // with its operands' norms.

@@ -16,24 +16,6 @@ namespace {
 constexpr int64_t kPanelBytes = 2 << 20;       // packed queries of a tile
 constexpr int64_t kReservoirBytes = 32 << 20;  // candidates of a tile, all workers together
 
-// One way to scan the corpus: codes, or the rows themselves.
-struct Way {
-    Way(const Pair& pair, const Coded* coded)
-        : coded(coded),
-          fresh(coded && coded->fresh),
-          estimate(pair, coded),
-          closer(pair, fresh ? nullptr : coded),
-          by_rows(walks_by_rows(pair, coded)),
-          tile(pair, coded, by_rows) {}
-    bool wide() const { return coded && !fresh; }  // whether bounds are so wide that it pays to score the best rows early
-    const Coded* coded;
-    const bool fresh;
-    const Estimate estimate, closer;  // of sums, and of the hits among them
-    const bool by_rows;
-    QueryTile tile;
-    bool packed = false;
-};
-
 // Everything one thread needs, kept between the blocks it is given.
 struct Worker {
     Worker(const Pair& pair, int64_t lanes) : scorer(pair), selection(pair, scorer), thresholds(lanes), seeds(lanes) {}
@@ -60,7 +42,7 @@ public:
           stats_(stats),
           output_(pair, k, scores, indices),
           whole_{pair.x, nullptr, nullptr, nullptr, nullptr},
-          fresh_{{nullptr, pair.x.n, pair.x.dim, 0, Kind::i8, nullptr, nullptr, 0}, nullptr, nullptr, nullptr, pair.center, true},
+          fresh_(fresh_codes(pair)),
           stored_(scans) {
         for (int i = 0; i < scans; ++i) ways_.emplace_back(new Way(pair, coded + i));
         if (!scans && scans_fresh(pair)) ways_.emplace_back(new Way(pair, &fresh_));
