@@ -67,7 +67,7 @@ class Sides(NamedTuple):
 
 
 def _count(n: int, scale: float) -> int:
-    return max(64, int(n * scale))
+    return max(min(n, 64), int(n * scale))
 
 
 def search(
@@ -249,10 +249,15 @@ def _bag_table(precision: str | None, n: int, d: int) -> tuple[Any, np.ndarray]:
     return Codes(codes, precision, d, scale=np.ones(n, np.float32)), codes.astype(np.float32)
 
 
-def tiny(scale: float) -> Case:
-    """One query against 100 rows, whatever the scale: what a call costs."""
-    case = search("float32", 1, 100, 384)(1.0)
-    return replace(case, work={"fma": case.work["fma"]}, limit="exceeded")  # the operands are in the cache
+def tiny(make: Callable[[float], Case]) -> Callable[[float], Case]:
+    """Work of hardly anything at its full size, whatever the scale, on operands in the cache: what a call costs."""
+
+    def at_full_size(scale: float) -> Case:
+        case = make(1.0)
+        case.operands.out = None  # what a call costs, it costs with its result
+        return replace(case, work={name: case.work[name] for name in ("fma",) if name in case.work}, limit="exceeded")
+
+    return at_full_size
 
 
 def _short(n: int) -> str:
@@ -366,8 +371,10 @@ WORKLOADS: tuple[Workload, ...] = (
     Workload("maxsim-int8", "maxsim/int8", "MaxSim int8", late_interaction("int8")),
     Workload("bag", "embedding_bag/float32", "embedding bags, mean, float32 rows", bags(None)),
     Workload("bag-int8-row", "embedding_bag/int8_row", "embedding bags, mean, int8_row rows", bags("int8_row"), beside="bag"),
-    Workload("tiny-topk", "topk/float32", "a tiny call: top-k", tiny),
-    Workload("tiny-similarity", "similarity/float32", "a tiny call: similarity", tiny),
+    Workload("tiny-topk", "topk/tiny", "a tiny call: top-k", tiny(search("float32", 1, 100, 384))),
+    Workload("tiny-corpus", "topk/tiny index", "a tiny call: Corpus.search", tiny(search("float32", 1, 100, 384, scan="auto"))),
+    Workload("tiny-similarity", "similarity/float32", "a tiny call: similarity", tiny(search("float32", 1, 100, 384))),
+    Workload("tiny-normalize", "normalize", "a tiny call: normalize", tiny(rowwise("copy", n=1, d=384))),
 )
 
 

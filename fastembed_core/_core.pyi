@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy
 import numpy.typing
 import typing
-__all__: list[str] = ['Rows', 'calibrate', 'code_center', 'dequantize', 'embedding_bag', 'encode', 'isa', 'isas', 'maxsim', 'maxsim_topk', 'normalize', 'pool', 'quantize', 'range_search', 'recipes', 'rescore', 'run_recipe', 'select_isa', 'similarity', 'similarity_paired', 'topk']
+__all__: list[str] = ['Rows', 'calibrate', 'code_center', 'dequantize', 'direct_normalize', 'direct_pool', 'direct_quantize', 'direct_similarity', 'direct_similarity_paired', 'direct_topk', 'embedding_bag', 'encode', 'isa', 'isas', 'maxsim', 'maxsim_topk', 'normalize', 'pool', 'quantize', 'range_search', 'recipes', 'rescore', 'run_recipe', 'select_isa', 'similarity', 'similarity_paired', 'topk']
 class Rows:
     """
     An operand of a search: arrays and how to read them.
@@ -23,6 +23,30 @@ def code_center(arg0: Rows, arg1: str, arg2: typing.Annotated[numpy.typing.Array
 def dequantize(arg0: numpy.ndarray, arg1: str, arg2: typing.SupportsInt | typing.SupportsIndex, arg3: typing.Any, arg4: typing.Any, arg5: typing.SupportsInt | typing.SupportsIndex, arg6: numpy.ndarray, arg7: typing.SupportsInt | typing.SupportsIndex) -> None:
     """
     The float32 values of codes; ranges are the minimum and step of each dimension.
+    """
+def direct_normalize(*args: typing.Any, **kwargs: typing.Any) -> typing.Any:
+    """
+    Each row over its length, or None.
+    """
+def direct_pool(*args: typing.Any, **kwargs: typing.Any) -> typing.Any:
+    """
+    A vector for each sequence, or None.
+    """
+def direct_quantize(*args: typing.Any, **kwargs: typing.Any) -> typing.Any:
+    """
+    The arguments of Codes, or None.
+    """
+def direct_similarity(*args: typing.Any, **kwargs: typing.Any) -> typing.Any:
+    """
+    The score of every pair, or None.
+    """
+def direct_similarity_paired(*args: typing.Any, **kwargs: typing.Any) -> typing.Any:
+    """
+    The score of the pairs (i, i), or None.
+    """
+def direct_topk(*args: typing.Any, **kwargs: typing.Any) -> typing.Any:
+    """
+    The k best rows for each query, or None.
     """
 def embedding_bag(arg0: Rows, arg1: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], arg2: typing.Annotated[numpy.typing.ArrayLike, numpy.int64], arg3: typing.Any, arg4: str, arg5: bool, arg6: str, arg7: typing.Any, arg8: numpy.ndarray, arg9: typing.Any, arg10: typing.SupportsInt | typing.SupportsIndex) -> None:
     """

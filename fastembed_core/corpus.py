@@ -204,6 +204,11 @@ class Corpus:
         ids : (Q, min(k, N)) int64, -1 where no row fills a place
         """
         snapshot = self._snapshot  # all that follows reads this one, whatever changes meanwhile
+        if exact and mask is None and exclude is None and rescore is None and not stats and backend is None:
+            direct = None if snapshot.plain is None else dispatch.direct("topk")
+            found = None if direct is None else direct(queries, snapshot.plain, k, metric=snapshot.layout.metric)
+            if found is not None:
+                return found[0], snapshot.ids_at(found[1])
         there = snapshot.on_device
         p = _prepare(queries, snapshot)
         k = min(k_of(k), snapshot.count)

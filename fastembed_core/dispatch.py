@@ -40,6 +40,8 @@ class Backend:
     missing() is None where the backend can run, else the sentence that says what is missing.
     describe() says how it will run (an instruction set, a library's version).
     package is where its cells lie; empty for the built in ones.
+    direct(op) is what answers a call of the operation from its own arguments, or returns None and leaves it to the contract; None
+    where there is no such thing.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Backend:
     describe: Callable[[], str]
     package: str = ""
     sets_fp_state: bool = False  # its kernels choose the floating-point state themselves
+    direct: Callable[[str], Callable[..., Any] | None] = lambda op: None
 
     def cell(self, op: str) -> Callable[..., Any]:
         return _cell(self.package or f"fastembed_core.backends.{self.name}", op)
@@ -136,6 +139,15 @@ def _automatic(op: str, device: str, grad: bool) -> tuple[tuple[Backend, ...], t
         else:
             passed.append(f"{name}: {reason}")
     return tuple(usable), tuple(passed)
+
+
+def direct(op: str) -> Callable[..., Any] | None:
+    """What may answer a call of host arrays at once, where nobody asked for a backend: from its arguments as they are, None for those it
+    leaves to the contract."""
+    if _forced.get() is not None or _from_environment() != "auto":
+        return None
+    usable = _automatic(op, "cpu", False)[0]
+    return usable[0].direct(op) if usable else None
 
 
 def run(op: str, *args: Any, device: str = "cpu", grad: bool = False, backend: str | None = None, **kwargs: Any) -> Any:

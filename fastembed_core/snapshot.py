@@ -206,6 +206,12 @@ class Snapshot:
         return self.layout.rows(self.columns, self.n)
 
     @functools.cached_property
+    def plain(self) -> np.ndarray | None:
+        """All rows, as topk takes them, where they are floats that numpy has and all there, on the host; else None."""
+        kept = self.layout.is_float and self.layout.precision != "bfloat16" and self.alive is None and self.on_device is None
+        return np.asarray(self.columns["data"][: self.n]) if kept else None
+
+    @functools.cached_property
     def live(self) -> np.ndarray | None:
         """Numbers of the rows that are there; None where all are."""
         return None if self.alive is None else np.flatnonzero(self.alive)

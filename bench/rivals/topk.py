@@ -12,6 +12,7 @@ from .registry import Prepare, rival, selection, tensor
 
 # Beside codes of ours stand those that are ever the fastest over the same rows without them; the others take minutes there.
 ONE, MANY = "topk/one query beside codes", "topk/many queries beside codes"
+TINY, TINY_INDEX = "topk/tiny", "topk/tiny index"
 
 
 @rival("numpy", "topk/float32", ONE, MANY, "topk/worst")
@@ -26,7 +27,18 @@ def numpy_widened(o: SimpleNamespace, threads: int) -> Callable[[], Any]:
     return lambda: select(o.queries.astype(np.float32) @ o.corpus.astype(np.float32).T, o.k)
 
 
-@rival("torch", "topk/float32", ONE, MANY, "topk/worst", needs="torch", result=lambda answer: answer.indices.numpy())
+@rival("numpy, one query", TINY, TINY_INDEX, result=lambda answer: answer[1][None])
+def numpy_one_query(o: SimpleNamespace, threads: int) -> Callable[[], Any]:
+    def call() -> Any:
+        scores = o.corpus @ o.queries[0]
+        best = scores.argpartition(-o.k)[-o.k :]
+        order = (-scores[best]).argsort()
+        return scores[best][order], best[order]
+
+    return call
+
+
+@rival("torch", "topk/float32", ONE, MANY, TINY, TINY_INDEX, "topk/worst", needs="torch", result=lambda answer: answer.indices.numpy())
 # its half-precision scores are rounded to half precision, and so the ranking is another
 @rival("torch", "topk/float16", "topk/bfloat16", needs="torch", exact=False, result=lambda answer: answer.indices.numpy())
 def torch_topk(o: SimpleNamespace, threads: int) -> Callable[[], Any]:
@@ -55,7 +67,7 @@ def _faiss_knn(threshold: int | None, metric: str = "METRIC_INNER_PRODUCT") -> P
 
 
 # FAISS leaves BLAS aside for small batches, which at one or two threads is several times slower: measured both ways.
-rival("faiss", "topk/float32", ONE, needs="faiss", result=lambda answer: answer[1])(_faiss_knn(None))
+rival("faiss", "topk/float32", ONE, TINY, needs="faiss", result=lambda answer: answer[1])(_faiss_knn(None))
 FAISS_BLAS = "faiss, blas threshold 20"
 rival(FAISS_BLAS, "topk/float32", MANY, "topk/worst", needs="faiss", result=lambda answer: answer[1])(_faiss_knn(20))
 rival("faiss", "topk/l2", "assign/float32", needs="faiss", result=lambda answer: answer[1])(_faiss_knn(None, "METRIC_L2"))
@@ -77,6 +89,15 @@ def torch_l2(o: SimpleNamespace, threads: int) -> Callable[[], Any]:
 
     queries, corpus = tensor(o.queries), tensor(o.corpus)
     return lambda: torch.topk(torch.cdist(queries, corpus), o.k, largest=False).indices.numpy()
+
+
+@rival("faiss IndexFlatIP", TINY_INDEX, needs="faiss", result=lambda answer: answer[1])
+def faiss_flat(o: SimpleNamespace, threads: int) -> Callable[[], Any]:
+    import faiss
+
+    index = faiss.IndexFlatIP(o.corpus.shape[1])
+    index.add(o.corpus)
+    return lambda: index.search(o.queries, o.k)
 
 
 @rival("faiss QT_fp16", "topk/float16", needs="faiss", result=lambda answer: answer[1])
@@ -104,7 +125,7 @@ def _faiss_quantizer(o: SimpleNamespace, kind: str) -> Callable[[], Any]:
     return lambda: index.search(queries, o.k)
 
 
-@rival("numkong", "topk/float32", "topk/float16", "topk/bfloat16", "topk/int8", needs="numkong")
+@rival("numkong", "topk/float32", TINY, TINY_INDEX, "topk/float16", "topk/bfloat16", "topk/int8", needs="numkong")
 def numkong_topk(o: SimpleNamespace, threads: int) -> Callable[[], Any]:
     import numkong
 
@@ -115,6 +136,7 @@ def numkong_topk(o: SimpleNamespace, threads: int) -> Callable[[], Any]:
 @rival(
     "usearch",
     "topk/float32",
+    TINY,
     "topk/float16",
     "topk/bfloat16",
     "topk/int8",

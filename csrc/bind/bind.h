@@ -53,9 +53,10 @@ inline fec::Rows rows_of(const py::array& data, const std::string& kind, int64_t
             static_cast<uint8_t>(flip)};
 }
 
-inline fec::Precision precision_of(const std::string& name) {
-    return named<fec::Precision>("precision", name, {"float32", "float16", "int8_row", "int4_row", "int8", "uint8", "binary", "ubinary"});
-}
+inline const char* const precision_names[] = {"float32", "float16", "int8_row", "int4_row", "int8", "uint8", "binary", "ubinary"};
+inline const char* const pool_modes[] = {"mean", "max", "cls", "lasttoken", "weightedmean", "mean_sqrt_len_tokens", "attention"};
+
+inline fec::Precision precision_of(const std::string& name) { return named<fec::Precision>("precision", name, precision_names); }
 
 // Runs work(poll) without the GIL; a signal that arrived meanwhile is raised here.
 template <class Work>
@@ -73,6 +74,7 @@ void released(Work work) {
 void bind_search(py::module_& m);
 void bind_pool(py::module_& m);
 void bind_bag(py::module_& m);
+void bind_direct(py::module_& m);
 void bind_limits(py::module_& m);
 void bind_maxsim(py::module_& m);
 void bind_quantize(py::module_& m);

@@ -34,4 +34,5 @@ PYBIND11_MODULE(_core, m, py::mod_gil_not_used()) {
     fec_bind::bind_limits(m);
     fec_bind::bind_maxsim(m);
     fec_bind::bind_range(m);
+    fec_bind::bind_direct(m);
 }

@@ -2,18 +2,15 @@
 #pragma once
 #include <pybind11/pybind11.h>
 
-#include <initializer_list>
+#include <cstddef>
 #include <string>
 
 namespace fec_bind {
 
-template <class Enum>
-Enum named(const char* what, const std::string& name, std::initializer_list<const char*> names) {
-    int i = 0;
-    for (const char* each : names) {
-        if (name == each) return static_cast<Enum>(i);
-        ++i;
-    }
+template <class Enum, size_t N>
+Enum named(const char* what, const std::string& name, const char* const (&names)[N]) {
+    for (size_t i = 0; i < N; ++i)
+        if (name == names[i]) return static_cast<Enum>(i);
     throw pybind11::value_error(std::string(what) + ": got '" + name + "'");
 }
 

@@ -29,8 +29,7 @@ void pool(const py::array& tokens, const std::string& kind, const py::object& ma
     call.offsets = data_of<int64_t>(offsets);
     call.mask = data_of<uint8_t>(mask);
     call.token_weights = data_of<float>(weights);
-    call.mode =
-        named<fec::PoolMode>("mode", mode, {"mean", "max", "cls", "lasttoken", "weightedmean", "mean_sqrt_len_tokens", "attention"});
+    call.mode = named<fec::PoolMode>("mode", mode, pool_modes);
     call.query = data_of<float>(query);
     call.heads = 1, call.dim = call.head_dim = dim;
     if (call.query) {

@@ -33,8 +33,7 @@ void bind_quantize(py::module_& m) {
         [](const py::array& data, const std::string& kind, const std::string& precision, const py::object& limits, py::array codes,
            py::object scale, int threads) {
             const fec::Rows x = floats_of(data, kind);
-            const auto target = named<fec::Precision>("precision", precision,
-                                                      {"float32", "float16", "int8_row", "int4_row", "int8", "uint8", "binary", "ubinary"});
+            const fec::Precision target = precision_of(precision);
             fec::RowSink sink{nullptr, codes.strides(0), x.dim, target, nullptr, nullptr, false};
             sink.data = output(codes, x.n, fec::row_bytes(sink));
             if (!scale.is_none()) sink.scale = static_cast<float*>(py::array(scale).mutable_data());

@@ -67,6 +67,8 @@ struct SearchKernels {
     void (*square_tile)(const float* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, Ahead ahead, float* out);
     // The same sums to the bit for one to four queries, one after the other, ldq apart: out[query * n + row].
     void (*dot_few)(const float* q, int nq, int64_t ldq, int64_t dim, const char* rows, int64_t stride, int64_t n, float* out);
+    // The same of one query, with each row's largest magnitude, NaN the largest of all.
+    void (*dot_one)(const float* q, int64_t dim, const char* rows, int64_t stride, int64_t n, float* out, float* largest);
     void (*square_few)(const float* q, int nq, int64_t ldq, int64_t dim, const char* rows, int64_t stride, int64_t n, float* out);
     void (*code_tile)(const void* panel, int vectors, int64_t dim, const char* rows, int64_t stride, int64_t n, Ahead ahead,
                       const int32_t* row_start, const int32_t* lane_start, int32_t* out);

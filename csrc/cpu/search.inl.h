@@ -22,6 +22,7 @@ const fec::SearchKernels search_kernels = {
     float_tiles<false>,
     float_tiles<true>,
     float_few<false>,
+    float_one,
     float_few<true>,
     code_tiles,
     bit_tiles,

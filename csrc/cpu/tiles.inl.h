@@ -73,72 +73,94 @@ void float_tiles(const float* panel, int vectors, int64_t dim, const char* rows,
         float_sweep<simd::tile_vectors, Squared>(panel, dim, rows, stride, n, ahead, out);
 }
 
-// G * W rows in the lanes of vectors, a piece of them transposed at a time: few queries would leave a panel's lanes empty.
-template <int Q, int G, bool Squared>
-inline void few_tile(const float* q, int64_t ldq, int64_t dim, const char* const* rows, int n, simd::F* sums) {
+// G * W rows in the lanes of vectors, four elements of them transposed at a time: few queries would leave a panel's lanes empty.
+// Largest: each row's largest magnitude, too.
+template <int Q, int G, bool Squared, bool Largest>
+inline void few_tile(const float* q, int64_t ldq, int64_t dim, const char* const* rows, simd::F* sums, simd::I* largest) {
     using namespace simd;
-    constexpr int64_t piece = 128 / G, step = G * W;
-    float turned[piece * step] = {};  // the lanes of rows there are not stay 0
+    for (int g = 0; g < G; ++g) largest[g] = izero();
     for (int64_t from = 0; from == 0 || from < dim; from += kDepth) {
         const int64_t to = from + kDepth < dim ? from + kDepth : dim;
         F acc[Q][G];
         for (int j = 0; j < Q; ++j)
             for (int g = 0; g < G; ++g) acc[j][g] = zero();
-        for (int64_t k = from; k < to; k += piece) {
-            const int64_t here = to - k < piece ? to - k : piece, whole = here / 4 * 4;
-            for (int i = 0; i < n; i += 4)
-                for (int64_t e = 0; e < whole; e += 4) transpose4(rows + i, 4 * (k + e), turned + e * step + i, step);
-            for (int i = 0; i < n; ++i)
-                for (int64_t e = whole; e < here; ++e) turned[e * step + i] = load_float(rows[i] + 4 * (k + e));
-            for (int64_t e = 0; e < here; ++e)
-                for (int g = 0; g < G; ++g) {
-                    const F v = load(turned + e * step + g * W);
-                    for (int j = 0; j < Q; ++j) {
-                        const F b = set1(q[j * ldq + k + e]);
-                        if (Squared) {
-                            const F d = sub(v, b);
-                            acc[j][g] = fma(d, d, acc[j][g]);
-                        } else {
-                            acc[j][g] = fma(v, b, acc[j][g]);
-                        }
-                    }
-                }
-        }
+        const auto step = [&](int g, int64_t k, F v) __attribute__((always_inline)) {
+            if (Largest) largest[g] = imax(largest[g], magnitude(v));
+            for (int j = 0; j < Q; ++j) {
+                const F b = set1(q[j * ldq + k]), term = Squared ? sub(v, b) : v;
+                acc[j][g] = fma(term, Squared ? term : b, acc[j][g]);
+            }
+        };
+        int64_t k = from;
+        for (; k + 4 <= to; k += 4)
+#pragma GCC unroll 4
+            for (int g = 0; g < G; ++g) {
+                F v[4];
+                turn4(rows + g * W, 4 * k, v);
+#pragma GCC unroll 4
+                for (int e = 0; e < 4; ++e) step(g, k + e, v[e]);
+            }
+        for (; k < to; ++k)
+            for (int g = 0; g < G; ++g) {
+                float lanes[W];
+                for (int i = 0; i < W; ++i) lanes[i] = load_float(rows[g * W + i] + 4 * k);
+                step(g, k, load(lanes));
+            }
         for (int j = 0; j < Q; ++j)
             for (int g = 0; g < G; ++g) sums[j * G + g] = from ? add(sums[j * G + g], acc[j][g]) : acc[j][g];
     }
 }
 
-template <int Q, int G, bool Squared>
-inline void few_sweep(const float* q, int64_t ldq, int64_t dim, const char* rows, int64_t stride, int64_t n, float* out) {
-    constexpr int64_t step = G * simd::W;
-    for (int64_t r = 0; r < n; r += step) {
-        const int here = static_cast<int>(n - r < step ? n - r : step);
-        const char* row[step];
-        for (int i = 0; i < step; ++i) row[i] = rows + (i < here ? r + i : n - 1) * stride;
-        simd::F sums[Q * G];
-        few_tile<Q, G, Squared>(q, ldq, dim, row, here, sums);
-        for (int j = 0; j < Q; ++j)
-            for (int g = 0; g * simd::W < here; ++g) {
-                const int left = here - g * simd::W;
-                narrow_first(out + j * n + r + g * simd::W, sums[j * G + g], left < simd::W ? left : simd::W);
-            }
+// G vectors of rows from row r on; of the last one there may be fewer than W.
+template <int Q, int G, bool Squared, bool Largest>
+inline void few_step(const float* q, int64_t ldq, int64_t dim, const char* rows, int64_t stride, int64_t r, int64_t n, float* out,
+                     float* largest) {
+    using namespace simd;
+    const char* row[G * W];
+    for (int i = 0; i < G * W; ++i) row[i] = rows + (r + i < n ? r + i : n - 1) * stride;
+    F sums[Q * G];
+    I most[G];
+    few_tile<Q, G, Squared, Largest>(q, ldq, dim, row, sums, most);
+    for (int g = 0; g < G; ++g) {
+        const int64_t at = r + g * W;
+        const int lanes = n - at < W ? static_cast<int>(n - at) : W;
+        for (int j = 0; j < Q; ++j) narrow_first(out + j * n + at, sums[j * G + g], lanes);
+        if (Largest) {
+            int32_t bits[W];
+            istore(bits, most[g]);
+            __builtin_memcpy(largest + at, bits, lanes * sizeof(float));
+        }
     }
 }
 
-// Chains enough to hide the latency of fma.
+// Chains of fma enough to hide their latency, to the last row: what is left comes with it.
+template <int Q, bool Squared, bool Largest>
+inline void few_rows(const float* q, int64_t ldq, int64_t dim, const char* rows, int64_t stride, int64_t n, float* out, float* largest) {
+    using simd::W;
+    constexpr int G = Q > 2 ? 1 : Q == 2 || W > 8 ? 2 : 4;
+    int64_t r = 0;
+    for (; n - r > (G + 1) * W; r += G * W) few_step<Q, G, Squared, Largest>(q, ldq, dim, rows, stride, r, n, out, largest);
+    if (n - r > G * W) return few_step<Q, G + 1, Squared, Largest>(q, ldq, dim, rows, stride, r, n, out, largest);
+    if (G > 1 && n - r > (G - 1) * W) return few_step<Q, G, Squared, Largest>(q, ldq, dim, rows, stride, r, n, out, largest);
+    for (; r < n; r += W) few_step<Q, 1, Squared, Largest>(q, ldq, dim, rows, stride, r, n, out, largest);
+}
+
 template <bool Squared>
 void float_few(const float* q, int nq, int64_t ldq, int64_t dim, const char* rows, int64_t stride, int64_t n, float* out) {
     switch (nq) {
         case 1:
-            return few_sweep<1, 4, Squared>(q, ldq, dim, rows, stride, n, out);
+            return few_rows<1, Squared, false>(q, ldq, dim, rows, stride, n, out, nullptr);
         case 2:
-            return few_sweep<2, 2, Squared>(q, ldq, dim, rows, stride, n, out);
+            return few_rows<2, Squared, false>(q, ldq, dim, rows, stride, n, out, nullptr);
         case 3:
-            return few_sweep<3, 2, Squared>(q, ldq, dim, rows, stride, n, out);
+            return few_rows<3, Squared, false>(q, ldq, dim, rows, stride, n, out, nullptr);
         default:
-            return few_sweep<4, 1, Squared>(q, ldq, dim, rows, stride, n, out);
+            return few_rows<4, Squared, false>(q, ldq, dim, rows, stride, n, out, nullptr);
     }
+}
+
+void float_one(const float* q, int64_t dim, const char* rows, int64_t stride, int64_t n, float* out, float* largest) {
+    few_rows<1, false, true>(q, dim, dim, rows, stride, n, out, largest);
 }
 
 // Codes and bits are both 32-bit words a lane: 4 signed bytes or 2 int16 of codes, or 32 bits.

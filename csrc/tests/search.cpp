@@ -128,6 +128,8 @@ void check_float_tiles(const SearchKernels& kernels, const Operand& x) {
         for (int64_t j = 0; j < few; ++j)
             for (int64_t d = 0; d < dim; ++d) queries[static_cast<size_t>(j * dim + d)] = panel[static_cast<size_t>(d * lanes + j)];
         kernels.dot_few(queries.data(), few, dim, dim, x.rows.data, x.rows.stride, n, few_dots.data());
+        std::vector<float> one(static_cast<size_t>(n)), largest(one);
+        kernels.dot_one(queries.data(), dim, x.rows.data, x.rows.stride, n, one.data(), largest.data());
         kernels.square_few(queries.data(), few, dim, dim, x.rows.data, x.rows.stride, n, few_distances.data());
         for (int64_t j = 0; j < few; ++j)
             for (int64_t i = 0; i < n; ++i) {
@@ -136,8 +138,10 @@ void check_float_tiles(const SearchKernels& kernels, const Operand& x) {
                 expect_same("square_few", dim, few_distances[at], distances[beside]);
             }
         for (int64_t i = 0; i < n; ++i) {
-            double own = 0;
-            for (int64_t d = 0; d < dim; ++d) own += x.value(i)[d] * x.value(i)[d];
+            double own = 0, most = 0;
+            for (int64_t d = 0; d < dim; ++d) own += x.value(i)[d] * x.value(i)[d], most = std::max(most, std::fabs(x.value(i)[d]));
+            expect_same("dot_one", dim, one[static_cast<size_t>(i)], dots[static_cast<size_t>(i * lanes)]);
+            expect_same("dot_one, largest", dim, largest[static_cast<size_t>(i)], static_cast<float>(most));
             expect_near("square_sums", dim, squares[static_cast<size_t>(i)], own, slack(dim, own));
             for (int64_t lane = 0; lane < lanes; ++lane) {
                 double dot = 0, size = 0, square = 0;

@@ -61,7 +61,7 @@ def k_of(k: Any, name: str = "k") -> int:
 
 def places_spec(q: int, k: int, score: Score) -> tuple[Spec, Spec]:
     """Of scores and indices, k places a query."""
-    return Spec((q, k), score.dtype.name), Spec((q, k), "int64")
+    return Spec((q, k), dtype_name(score.dtype)), Spec((q, k), "int64")
 
 
 def outputs_of(out: Any, p: Pair, expected: Spec | tuple[Spec, ...]) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import dispatch
 from ..arrays import Origin, Rows
+from ._direct import direct
 from ._rows import dim_of, floats_of, is_plain, output_of, plain_blocks, tracked
 from ._spec import Spec
 from ._traced import traced
@@ -26,6 +27,7 @@ _RESULTS = {
 }
 
 
+@direct
 @traced
 def normalize(x: Any, *, truncate_dim: int | None = None, eps: float = 1e-12, out: Any = None, backend: str | None = None) -> Any:
     """Each vector divided by its Euclidean length: ``x / max(|x|, eps)`` over the last axis.

@@ -12,6 +12,7 @@ import numpy as np
 from .. import dispatch
 from ..arrays import Origin, beside, float32_of, intake, integers_of, unread
 from ..codes import DIM_PRECISIONS, PRECISIONS, ROW_PRECISIONS, STORAGE, Codes, code_width
+from ._direct import direct
 from ._rows import dim_of, floats_of, is_plain, matrix_of, output_of, tracked
 from ._spec import Spec
 from ._traced import traced
@@ -70,6 +71,7 @@ class Recipe(NamedTuple):
     ranges: Any  # (2, dim) float32 minimum and maximum, where the states are
 
 
+@direct
 @traced
 def pool(
     tokens: Any,

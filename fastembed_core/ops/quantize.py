@@ -11,11 +11,13 @@ from .. import dispatch
 from ..arrays import Origin, Rows, float32_of, intake, rows_of, to_device
 from ..codes import DIM_PRECISIONS, PRECISIONS, ROW_PRECISIONS, STORAGE, Codes, code_width
 from ..fp_state import ieee
+from ._direct import direct
 from ._rows import is_plain, matrix_of, output_of, plain_blocks, tracked
 from ._spec import Spec
 from ._traced import traced
 
 
+@direct
 @traced
 def quantize(x: Any, precision: str, *, ranges: Any = None, out: Any = None, backend: str | None = None) -> Codes:
     """Vectors as `Codes`: 8 or 4 bits an element with a scale a row, 8 bits with ranges a dimension, or signs.

@@ -6,12 +6,15 @@ from typing import Any
 
 from .. import dispatch
 from ..arrays import Rows
+from ..codes import dtype_name
+from ._direct import direct
 from ._search import deliver, outputs_of, pair
 from ._spec import Spec
 from ._traced import traced
 from .scores import Score
 
 
+@direct
 @traced
 def similarity(a: Any, b: Any, metric: str | None = None, *, out: Any = None, backend: str | None = None) -> Any:
     """The score of every row of `a` with every row of `b`.
@@ -45,9 +48,10 @@ def similarity(a: Any, b: Any, metric: str | None = None, *, out: Any = None, ba
 
 
 def similarity_spec(q: Rows, x: Rows, score: Score) -> Spec:
-    return Spec((q.n, x.n), score.dtype.name)
+    return Spec((q.n, x.n), dtype_name(score.dtype))
 
 
+@direct
 @traced
 def similarity_paired(a: Any, b: Any, metric: str | None = None, *, out: Any = None, backend: str | None = None) -> Any:
     """The score of row i of `a` with row i of `b`, for every i: the diagonal of `similarity`, (N,).
@@ -63,4 +67,4 @@ def similarity_paired(a: Any, b: Any, metric: str | None = None, *, out: Any = N
 
 
 def similarity_paired_spec(q: Rows, x: Rows, score: Score) -> Spec:
-    return Spec((q.n,), score.dtype.name)
+    return Spec((q.n,), dtype_name(score.dtype))

@@ -6,12 +6,14 @@ from typing import Any
 
 from .. import dispatch
 from ..arrays import Rows, exclude_of, mask_of
+from ._direct import direct
 from ._search import deliver, k_of, outputs_of, pair, places_spec
 from ._spec import Spec
 from ._traced import traced
 from .scores import Score
 
 
+@direct
 @traced
 def topk(
     queries: Any,

@@ -135,6 +135,7 @@ def test_kernels_do_run(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was replaced is not run by the host: it may be broken."""
     ours.accelerate(model)
     calls: list[str] = []
+    monkeypatch.setattr(dispatch, "direct", lambda op: None)  # all of them through `run`
     monkeypatch.setattr(dispatch, "run", lambda op, *args, _run=dispatch.run, **how: (calls.append(op), _run(op, *args, **how))[1])
     monkeypatch.setattr(st_modules.Pooling, "forward", None)
     monkeypatch.setattr(st_modules.Normalize, "forward", None)

@@ -207,6 +207,16 @@ inline I add_bytes(I acc, I bytes) {
     return _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(bytes, _mm256_set1_epi8(1)), _mm256_set1_epi16(1)));
 }
 inline I ior(I a, I b) { return _mm256_or_si256(a, b); }
+inline __attribute__((always_inline)) void turn4(const char* const* rows, int64_t at, F* out) {
+    const auto four = [&](int i) { return _mm_loadu_ps(reinterpret_cast<const float*>(rows[i] + at)); };
+    const auto both = [&](int i) { return _mm256_insertf128_ps(_mm256_castps128_ps256(four(i)), four(i + 4), 1); };
+    const F a = both(0), b = both(1), c = both(2), d = both(3);
+    const auto pairs = [](F v) { return _mm256_castps_pd(v); };
+    const __m256d ab = pairs(_mm256_unpacklo_ps(a, b)), cd = pairs(_mm256_unpacklo_ps(c, d));
+    const __m256d ab_high = pairs(_mm256_unpackhi_ps(a, b)), cd_high = pairs(_mm256_unpackhi_ps(c, d));
+    out[0] = _mm256_castpd_ps(_mm256_unpacklo_pd(ab, cd)), out[1] = _mm256_castpd_ps(_mm256_unpackhi_pd(ab, cd));
+    out[2] = _mm256_castpd_ps(_mm256_unpacklo_pd(ab_high, cd_high)), out[3] = _mm256_castpd_ps(_mm256_unpackhi_pd(ab_high, cd_high));
+}
 inline void keep(F& v) { asm volatile("" : "+x"(v)); }
 inline void keep(I& v) { asm volatile("" : "+x"(v)); }
 inline void fence() { _mm_sfence(); }

@@ -217,6 +217,19 @@ inline I add_bytes(I acc, I bytes) {  // the 4 unsigned bytes of each lane, each
 }
 inline I ior(I a, I b) { return _mm512_or_si512(a, b); }
 
+// Four floats of W rows, transposed; of char, as iload_n's. Quarter l of a vector is first of rows i + 4 l, then of rows 4 l to 4 l + 3.
+inline __attribute__((always_inline)) void turn4(const char* const* rows, int64_t at, F* out) {
+    const auto four = [&](int i) { return _mm_loadu_ps(reinterpret_cast<const float*>(rows[i] + at)); };
+    const auto half = [&](int i) { return _mm256_insertf128_ps(_mm256_castps128_ps256(four(i)), four(i + 4), 1); };
+    const auto whole = [&](int i) { return _mm512_insertf32x8(_mm512_castps256_ps512(half(i)), half(i + 8), 1); };
+    const F a = whole(0), b = whole(1), c = whole(2), d = whole(3);
+    const auto pairs = [](F v) { return _mm512_castps_pd(v); };
+    const __m512d ab = pairs(_mm512_unpacklo_ps(a, b)), cd = pairs(_mm512_unpacklo_ps(c, d));
+    const __m512d ab_high = pairs(_mm512_unpackhi_ps(a, b)), cd_high = pairs(_mm512_unpackhi_ps(c, d));
+    out[0] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd)), out[1] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd));
+    out[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(ab_high, cd_high)), out[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(ab_high, cd_high));
+}
+
 // The compiler must take v as changed: what is computed from it is neither hoisted nor shared.
 inline void keep(F& v) { asm volatile("" : "+v"(v)); }
 inline void keep(I& v) { asm volatile("" : "+v"(v)); }

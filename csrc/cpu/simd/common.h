@@ -66,5 +66,13 @@ inline __attribute__((always_inline)) void transpose4(const char* const* rows, i
     for (int j = 0; j < 4; ++j) __builtin_memcpy(out + j * step, &v[j], 16);
 }
 
+// out[j], lane i: rows[i][j] for W rows of four floats, `at` bytes into them.
+template <class T>
+inline __attribute__((always_inline)) void turn4(const T* const* rows, int64_t at, F* out) {
+    float turned[4 * W];
+    for (int i = 0; i < W; i += 4) transpose4(rows + i, at, turned + i, W);
+    for (int j = 0; j < 4; ++j) out[j] = load(turned + j * W);
+}
+
 }  // namespace simd
 }  // namespace

@@ -1,6 +1,10 @@
 """Thin shims over the compiled extension: fused C++ kernels, their instruction set chosen at run time."""
 
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 from ...dispatch import Backend
 
@@ -20,6 +24,13 @@ def _describe() -> str:
     from ...threads import num_threads
 
     return f"{_core.isa()}, {num_threads()} threads"
+
+
+@cache
+def _direct(op: str) -> Callable[..., Any] | None:
+    """A cell's file holds it beside the cell."""
+    found: Callable[..., Any] | None = getattr(import_module(f"{__name__}.{op}"), "direct", None)
+    return found
 
 
 BACKEND = Backend(
@@ -43,4 +54,5 @@ BACKEND = Backend(
     missing=_missing,
     describe=_describe,
     sets_fp_state=True,
+    direct=_direct,
 )

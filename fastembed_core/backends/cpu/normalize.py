@@ -9,3 +9,6 @@ from ...threads import num_threads
 
 def normalize(x: Rows, eps: float, out: np.ndarray) -> None:
     _core.normalize(x.data, x.kind, eps, out, num_threads())
+
+
+direct = _core.direct_normalize

@@ -12,3 +12,6 @@ def pool(x: Tokens, how: Recipe, out: np.ndarray, scale: np.ndarray | None) -> N
     ranges = None if how.ranges is None else steps_of(how.ranges)
     sides = (x.mask, x.weights, x.offsets, how.mode, how.query)
     _core.pool(x.data, x.kind, *sides, how.scale, how.normalize, how.precision, how.dim, ranges, out, scale, num_threads())
+
+
+direct = _core.direct_pool

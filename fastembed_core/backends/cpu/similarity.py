@@ -16,3 +16,6 @@ def similarity(q: Rows, x: Rows, score: Score) -> np.ndarray:
     scores = np.empty((q.n, x.n), score.dtype)
     _core.similarity(a, b, score.metric, score.form, num_threads(), scores)
     return scores
+
+
+direct = _core.direct_similarity

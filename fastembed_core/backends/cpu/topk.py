@@ -32,3 +32,6 @@ def topk(
     if stats is not None:
         stats |= {"scanned": scanned, "rescored": rescored, "scan": [*(s.precision for s in scans), "float"][last]}
     return scores, indices
+
+
+direct = _core.direct_topk
