@@ -34,7 +34,7 @@ inline void columns(const Leaf& leaf, int64_t from, int64_t width, int64_t fetch
     for (F& one : acc) one = start;
     for (int64_t r = 0; r < leaf.n; ++r) {
         if (leaf.fetched[r])
-            for (int64_t b = 0; b < fetch; b += 64) simd::prefetch(leaf.fetched[r] + b);
+            for (int64_t b = 0; b < fetch; b += 64) simd::prefetch_second(leaf.fetched[r] + b);
         const F factor = simd::set1(leaf.factors[r]);
         for (int u = 0; u < U; ++u) acc[u] = join(acc[u], read<T>(leaf.rows[r], from + u * W, u + 1 < U ? W : width), factor);
     }
@@ -85,7 +85,7 @@ void bag(const Bagging& call, int64_t b, float* state, float* scratch, int64_t l
             if (call.weights) weight += static_cast<double>(own);
             leaf.rows[r] = in_place ? table.row(id) : reinterpret_cast<const char*>(scratch + r * ld);
             leaf.fetched[r] = in_place && at + ahead < last ? table.row(call.ids[at + ahead]) : nullptr;
-            if (leaf.fetched[r] && table.scale) simd::prefetch(table.scale + call.ids[at + ahead]);
+            if (leaf.fetched[r] && table.scale) simd::prefetch_second(table.scale + call.ids[at + ahead]);
             leaf.factors[r] = in_place && table.scale ? own * table.scale[id] : own;
         }
         const bool joined = from > begin;

@@ -284,6 +284,7 @@ inline I broadcast32(const void* p) {
     return iset1(v);
 }
 inline __attribute__((always_inline)) void prefetch(const void* p) { __builtin_prefetch(p); }
+inline __attribute__((always_inline)) void prefetch_second(const void* p) { __builtin_prefetch(p, 0, 2); }  // into the second-level cache
 
 }  // namespace simd
 }  // namespace

@@ -205,6 +205,7 @@ inline void keep(I& v) { asm volatile("" : "+w"(v)); }
 inline void fence() {}  // stream() stores as any other store does
 inline I broadcast32(const void* p) { return vdupq_n_s32(at<int32_t>(p)); }
 inline __attribute__((always_inline)) void prefetch(const void* p) { __builtin_prefetch(p); }
+inline __attribute__((always_inline)) void prefetch_second(const void* p) { __builtin_prefetch(p, 0, 2); }  // into the second-level cache
 
 }  // namespace simd
 }  // namespace
