@@ -30,6 +30,26 @@ Buffer<float> aligned_queries(const Pooling& given) {
 
 int64_t element_bytes(Kind kind) { return kind == Kind::f32 ? 4 : kind == Kind::f64 ? 8 : 2; }
 
+// Elements before the first cache line that begins in a token, where they are as many in every token. The order of a score's additions
+// must not depend on where tokens lie.
+int64_t lead(const Pooling& call) {
+    constexpr int64_t line = 64;
+    const int64_t apart = -reinterpret_cast<int64_t>(call.tokens) & (line - 1), size = element_bytes(call.kind);
+    const bool alike = call.token_stride % line == 0 && (call.offsets || call.sequence_stride % line == 0) && apart % size == 0;
+    return call.mode != PoolMode::attention && alike && apart / size < call.dim ? apart / size : 0;
+}
+
+// Room for states one after another, each with its cache lines where the tokens have theirs.
+class States {
+public:
+    explicit States(const Pooling& call, int64_t n = 1) : room_(n * call.state_floats() + 16), first_(room_.get() + (-call.lead & 15)) {}
+    float* get() { return first_; }
+
+private:
+    Buffer<float> room_;
+    float* first_;
+};
+
 bool weighted(const Pooling& call) { return call.token_weights || call.mode == PoolMode::weightedmean; }
 
 // The valid tokens of one sequence, in order.
@@ -89,7 +109,7 @@ private:
 
 // What one worker needs to turn tokens into a state.
 struct Scratch {
-    explicit Scratch(const Pooling& call) : state(call.state_floats()), partial(call.state_floats()), leaf(call.state_floats()) {}
+    explicit Scratch(const Pooling& call) : state(call), partial(call), leaf(call) {}
 
     // Pools the walk's next span into `to`; adds its valid tokens and their weights to the totals.
     void span(const Pooling& call, Walk& walk, const char* next, float* to, int64_t& valid, double& weight) {
@@ -106,7 +126,7 @@ struct Scratch {
         weight += sum;
     }
 
-    Buffer<float> state, partial, leaf;
+    States state, partial, leaf;
     int64_t positions[span_tokens];
     const char* tokens[span_tokens];
     float weights[span_tokens];
@@ -181,7 +201,7 @@ bool pool_split(const Pooling& call, int threads, Poll poll) {
     const int64_t width = call.state_floats();
     const int64_t window = std::max<int64_t>(1, partial_bytes / (width * static_cast<int64_t>(sizeof(float))));
     const int64_t total = static_cast<int64_t>(parts.size());
-    Buffer<float> states(std::min(window, total) * width), state(width);
+    States states(call, std::min(window, total)), state(call);
     Workers workers(call, threads);
     int64_t valid = 0;
     double weight = 0;
@@ -218,6 +238,7 @@ bool pool_split(const Pooling& call, int threads, Poll poll) {
 bool pool(const Pooling& given, int threads, Poll poll) {
     FpState ieee;
     Pooling call = given;
+    call.lead = lead(given);
     const Buffer<float> queries = aligned_queries(given);
     call.query = queries.get();
     std::vector<float> ranges;

@@ -25,11 +25,13 @@ struct Pooling {
     float scale;
     bool normalize;
     RowSink sink;
+    int64_t lead;  // elements of every token before its first cache line, 0 where that varies; the driver's
 
-    // The running state of one sequence: for each head an accumulator, then for each head its maximum and its sum.
+    // The running state of one sequence: for each head an accumulator, then for each head the shift of its scores, then the sum of its
+    // weights, then the weight of its last token.
     // Always inlined: a copy compiled for one instruction set must not serve the whole program.
     __attribute__((always_inline)) int64_t padded_dim() const { return (head_dim + 15) / 16 * 16; }
-    __attribute__((always_inline)) int64_t state_floats() const { return heads * padded_dim() + (2 * heads + 15) / 16 * 16; }
+    __attribute__((always_inline)) int64_t state_floats() const { return heads * padded_dim() + (3 * heads + 15) / 16 * 16; }
 };
 
 // Up to span_tokens valid tokens of one sequence. The reading goes on at `next`, which is fetched ahead of time.

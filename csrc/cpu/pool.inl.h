@@ -28,26 +28,44 @@ inline int64_t tokens_ahead(int64_t dim, int64_t bytes) {
     return wanted ? 1 + wanted / (1 + dim * bytes) : 0;
 }
 
-// The token to be read then: exactly within the span, a guess behind it.
-inline const char* later(const Span& span, int64_t token, int64_t stride) {
-    return token < span.n ? span.tokens[token] : span.next + (token - span.n) * stride;
+// The token to be read then, exactly within the span, a guess behind it; null where nothing is to be fetched.
+inline const char* later(const Span& span, int64_t token, int64_t ahead, int64_t stride) {
+    if (!ahead) return nullptr;
+    const int64_t at = token + ahead;
+    return at < span.n ? span.tokens[at] : span.next + (at - span.n) * stride;
+}
+
+// body(i) every `by` elements from i on, as long as `by` are left, each time with the same lines of `fetched` on their way; where it
+// stopped.
+template <class T, int by, class Body>
+inline int64_t each_step(int64_t i, int64_t dim, const char* fetched, Body body) {
+    if (fetched) {
+        for (; i + by <= dim; i += by) {
+            for (int b = 0; b < by * static_cast<int>(sizeof(T)); b += line) simd::prefetch(fetched + i * sizeof(T) + b);
+            body(i);
+        }
+    } else {
+        for (; i + by <= dim; i += by) body(i);
+    }
+    return i;
 }
 
 // One stream of tokens, each added whole, with a fetch a few tokens ahead. Measured on Zen 5 at D = 768: 0.95 of what reading
-// alone reaches; without the fetch 0.71, with 4 or 8 tokens side by side 0.74 and 0.81, fetched ahead 0.82.
+// alone reaches; without the fetch 0.71, with 4 or 8 tokens side by side 0.74 and 0.81, fetched ahead 0.82. On Zen 4 nothing is
+// fetched: its prefetchers follow one stream of tokens, and only that, best by whole lines (call.lead).
 template <class T, class Combine>
-inline void each_token(const Span& span, int64_t begin, int64_t end, int64_t dim, int64_t stride, float* acc, Combine combine) {
-    const int64_t ahead = tokens_ahead(dim, sizeof(T));
+inline void each_token(const Pooling& call, const Span& span, int64_t begin, int64_t end, float* acc, Combine combine) {
+    const int64_t dim = call.dim, ahead = tokens_ahead(dim, sizeof(T));
     for (int64_t t = begin; t < end; ++t) {
-        const char* fetched = later(span, t + ahead, stride);
         const T* x = at<T>(span.tokens[t]);
         const F weight = simd::set1(span.weights ? span.weights[t] : 1.0f);
-        int64_t i = 0;
-        for (; i + step<T> <= dim; i += step<T>) {
-            for (int b = 0; b < step<T> * static_cast<int>(sizeof(T)); b += line) simd::prefetch(fetched + i * sizeof(T) + b);
-            for (int j = 0; j < step<T>; j += W) simd::store(acc + i + j, combine(simd::load(acc + i + j), simd::widen(x + i + j), weight));
-        }
-        for (; i < dim; i += W) simd::store(acc + i, combine(simd::load(acc + i), rows::part(x, i, dim), weight));
+        const auto add = [=](int64_t i, F v) { simd::store(acc + i, combine(simd::load(acc + i), v, weight)); };
+        for (int64_t i = 0; i < call.lead; i += W)
+            rows::put(acc, i, call.lead, combine(rows::part(acc, i, call.lead), rows::part(x, i, call.lead), weight));
+        int64_t i = each_step<T, step<T>>(call.lead, dim, later(span, t, ahead, call.token_stride), [=](int64_t i) {
+            for (int j = 0; j < step<T>; j += W) add(i + j, simd::widen(x + i + j));
+        });
+        for (; i < dim; i += W) add(i, rows::part(x, i, dim));
     }
 }
 
@@ -59,22 +77,22 @@ template <class T>
 void sum_leaf(const Pooling& call, const Span& span, int64_t begin, int64_t end, float* state) {
     fill(state, call.padded_dim(), 0.0f);
     if (span.weights)
-        each_token<T>(span, begin, end, call.dim, call.token_stride, state, [](F acc, F x, F weight) { return simd::fma(x, weight, acc); });
+        each_token<T>(call, span, begin, end, state, [](F acc, F x, F weight) { return simd::fma(x, weight, acc); });
     else
-        each_token<T>(span, begin, end, call.dim, call.token_stride, state, [](F acc, F x, F) { return simd::add(acc, x); });
+        each_token<T>(call, span, begin, end, state, [](F acc, F x, F) { return simd::add(acc, x); });
 }
 
 template <class T>
 void max_leaf(const Pooling& call, const Span& span, int64_t begin, int64_t end, float* state) {
     fill(state, call.padded_dim(), -__builtin_inff());
-    each_token<T>(span, begin, end, call.dim, call.token_stride, state, [](F acc, F x, F) { return simd::max_or_nan(acc, x); });
+    each_token<T>(call, span, begin, end, state, [](F acc, F x, F) { return simd::max_or_nan(acc, x); });
 }
 
-// out[h][column + r] = token r . query h, for R tokens and H queries. U chains of additions a pair hide the latency of fma; the lines
-// of `fetched` are fetched on the way.
-template <class T, int R, int H, int U>
-inline void dots(const T* const* x, const float* query, int64_t dim, int64_t width, const char* const* fetched, float out[][max_group],
-                 int column) {
+// out[h][column + r] = token r . query h, for R tokens and H queries. U chains of additions a pair hide the latency of fma.
+// beside(i, read) is called for every W elements on the way.
+template <class T, int R, int H, int U, class Beside>
+inline void dots(const T* const* x, const float* query, int64_t dim, int64_t width, const char* fetched, float out[][max_group], int column,
+                 Beside beside) {
     F acc[U][H][R];
     for (int u = 0; u < U; ++u)
         for (int h = 0; h < H; ++h)
@@ -87,15 +105,12 @@ inline void dots(const T* const* x, const float* query, int64_t dim, int64_t wid
             if (H > 1) simd::keep(v);  // gcc would load it again for each head
             for (int h = 0; h < H; ++h) acc[u][h][r] = simd::fma(v, q[h], acc[u][h][r]);
         }
+        beside(i, read);
     };
-    int64_t i = 0;
-    for (; i + U * step<T> <= dim; i += U * step<T>) {
-        if (fetched[0])
-            for (int r = 0; r < R; ++r)
-                for (int b = 0; b < U * step<T> * static_cast<int>(sizeof(T)); b += line) simd::prefetch(fetched[r] + i * sizeof(T) + b);
+    int64_t i = each_step<T, U * step<T>>(0, dim, fetched, [&](int64_t i) {
         for (int j = 0; j < step<T>; j += W)
             for (int u = 0; u < U; ++u) add(u, i + u * step<T> + j, [](auto* p, int64_t at) { return simd::widen(p + at); });
-    }
+    });
     for (; i < dim; i += W) add(0, i, [dim](auto* p, int64_t at) { return rows::part(p, at, dim); });
     for (int h = 0; h < H; ++h)
         for (int r = 0; r < R; ++r) {
@@ -126,70 +141,120 @@ inline void accumulate(const T* const* x, const float weight[][max_group], int64
     if (i < dim) add(i, [dim](auto* p, int64_t at) { return rows::part(p, at, dim); });
 }
 
-// Softmax's shift: any finite number will do where every score is -inf so far.
-inline float shift_of(float top) { return top == -__builtin_inff() ? 0.0f : top; }
+// A sum of weights exp(score - shift), and an accumulator of tokens times them. Any shift will do that some score has had and none
+// exceeds by much: it follows the highest score only where that rises by more than this, so that the accumulator is seldom rescaled.
+constexpr float slack = 16;
 
-inline void rescale(float* acc, int64_t dim, float factor) {
-    for (int64_t i = 0; i < dim; i += W) simd::store(acc + i, simd::mul(simd::load(acc + i), simd::set1(factor)));
+struct Softmax {
+    float *acc, *shift, *sum;  // -inf: every score so far is
+    int64_t dim;
+
+    void meet(float score) const {
+        if (!(score > *shift + slack)) return;
+        if (*shift > -__builtin_inff()) {  // else nothing was added yet but zeros, or NaN
+            const float factor = __builtin_expf(*shift - score);
+            for (int64_t i = 0; i < dim; i += W) simd::store(acc + i, simd::mul(simd::load(acc + i), simd::set1(factor)));
+            *sum *= factor;
+        }
+        *shift = score;
+    }
+    float weigh(float score) const {
+        const float weight = __builtin_expf(score - finite(*shift));
+        *sum += weight;
+        return weight;
+    }
+    static float finite(float shift) { return shift == -__builtin_inff() ? 0.0f : shift; }
+};
+
+inline Softmax softmax(const Pooling& call, float* state, int64_t h) {
+    float* shifts = state + call.heads * call.padded_dim();
+    return {state + h * call.padded_dim(), shifts + h, shifts + call.heads + h, call.head_dim};
 }
 
-// Online softmax over R tokens for heads h to h + H: the accumulator and the sum are relative to the highest score met, and
-// rescaled when it rises. One query reads token after token, which streams best; several share what a token's load costs.
+// From R scores, not scaled yet, to the weights of R tokens.
+template <int R>
+inline void weigh(const Softmax& head, float scale, float* weight) {
+    float top = -__builtin_inff();
+    for (int r = 0; r < R; ++r) {
+        weight[r] *= scale;
+        if (weight[r] > top) top = weight[r];
+    }
+    head.meet(top);
+    for (int r = 0; r < R; ++r) weight[r] = head.weigh(weight[r]);
+}
+
+constexpr auto nothing = [](int64_t, auto) {};
+
+// R tokens into heads h to h + H, which share what a token's load costs.
 template <class T, int R, int H>
 inline void attend(const Pooling& call, const Span& span, int64_t t, int64_t h, int64_t ahead, float* state) {
-    const int64_t width = call.padded_dim(), offset = h * call.head_step;
-    float *acc = state + h * width, *tops = state + call.heads * width + h, *sums = tops + call.heads;
-    const float* query = call.query + h * width;
-    const bool first = call.head_step || !h;  // the first to read these bytes
+    const int64_t width = call.padded_dim();
     const T* x[R];
-    const char* fetched[R];  // null where another head did
+    for (int r = 0; r < R; ++r) x[r] = at<T>(span.tokens[t + r]) + h * call.head_step;
     float weight[H][max_group];
-    for (int r = 0; r < R; ++r) {
-        x[r] = at<T>(span.tokens[t + r]) + offset;
-        fetched[r] = first ? later(span, t + r + ahead, call.token_stride) + offset * sizeof(T) : nullptr;
-    }
     constexpr int tile = H == 1 || R < 4 ? 1 : 4, chains = tile == 1 ? 4 / H : 1;
-    for (int r = 0; r < R; r += tile) dots<T, tile, H, chains>(x + r, query, call.head_dim, width, fetched + r, weight, r);
-    for (int k = 0; k < H; ++k) {
-        float top = tops[k];
-        for (int r = 0; r < R; ++r) {
-            weight[k][r] *= call.scale;
-            if (weight[k][r] > top) top = weight[k][r];
-        }
-        if (top > tops[k]) {
-            if (tops[k] > -__builtin_inff()) {  // else nothing was added yet but zeros, or NaN
-                const float factor = __builtin_expf(tops[k] - top);
-                rescale(acc + k * width, call.head_dim, factor);
-                sums[k] *= factor;
-            }
-            tops[k] = top;
-        }
-        for (int r = 0; r < R; ++r) {
-            weight[k][r] = __builtin_expf(weight[k][r] - shift_of(top));
-            sums[k] += weight[k][r];
-        }
+    for (int r = 0; r < R; r += tile) {
+        const char* fetched = H == 1 && !h ? later(span, t + r, ahead, call.token_stride) : nullptr;
+        dots<T, tile, H, chains>(x + r, call.query + h * width, call.head_dim, width, fetched, weight, r, nothing);
     }
-    accumulate<T, R, H>(x, weight, call.head_dim, width, acc);
+    for (int k = 0; k < H; ++k) weigh<R>(softmax(call, state, h + k), call.scale, weight[k]);
+    accumulate<T, R, H>(x, weight, call.head_dim, width, state + h * width);
 }
 
+// The first query reads token after token, which streams best, the others pairwise what it left in the first-level cache.
 template <class T, int R>
 inline void attend_all(const Pooling& call, const Span& span, int64_t t, int64_t ahead, float* state) {
-    int64_t h = 0;
-    if (!call.head_step)
-        for (; h + 2 <= call.heads; h += 2) attend<T, R, 2>(call, span, t, h, ahead, state);
-    for (; h < call.heads; ++h) attend<T, R, 1>(call, span, t, h, ahead, state);
+    attend<T, R, 1>(call, span, t, 0, ahead, state);
+    int64_t h = 1;
+    for (; h + 2 <= call.heads; h += 2) attend<T, R, 2>(call, span, t, h, ahead, state);
+    if (h < call.heads) attend<T, R, 1>(call, span, t, h, ahead, state);
+}
+
+// One query for each part of a token: a token is added in the walk that takes the next one's score, so that memory is read from end to
+// end and never waits for a softmax.
+template <class T>
+inline void attend_stream(const Pooling& call, const Span& span, int64_t begin, int64_t end, int64_t ahead, float* state) {
+    const int64_t width = call.padded_dim(), dim = call.head_dim;
+    float* weights = state + call.heads * (width + 2);  // of the token before
+    const auto part_of = [&](int64_t t, int64_t h) { return at<T>(span.tokens[t]) + h * call.head_step; };
+    for (int64_t t = begin; t < end; ++t)
+        for (int64_t h = 0; h < call.heads; ++h) {
+            const T* x = part_of(t, h);
+            const char* fetched = later(span, t, ahead, call.token_stride);
+            if (fetched) fetched += h * call.head_step * static_cast<int64_t>(sizeof(T));
+            const float* query = call.query + h * width;
+            float weight[1][max_group];
+            if (t == begin) {
+                dots<T, 1, 1, 4>(&x, query, dim, width, fetched, weight, 0, nothing);
+            } else {
+                const T* before = part_of(t - 1, h);
+                float* acc = state + h * width;
+                const F own = simd::set1(weights[h]);
+                dots<T, 1, 1, 4>(&x, query, dim, width, fetched, weight, 0,
+                                 [=](int64_t i, auto read) { simd::store(acc + i, simd::fma(read(before, i), own, simd::load(acc + i))); });
+            }
+            weigh<1>(softmax(call, state, h), call.scale, weight[0]);
+            weights[h] = weight[0][0];
+        }
+    for (int64_t h = 0; h < call.heads; ++h) {
+        const T* x = part_of(end - 1, h);
+        const float weight[1][max_group] = {{weights[h]}};
+        accumulate<T, 1, 1>(&x, weight, dim, width, state + h * width);
+    }
 }
 
 template <class T>
 void attend_leaf(const Pooling& call, const Span& span, int64_t begin, int64_t end, float* state) {
     fill(state, call.heads * call.padded_dim(), 0.0f);
-    float* tops = state + call.heads * call.padded_dim();
-    for (int64_t h = 0; h < call.heads; ++h) tops[h] = -__builtin_inff(), tops[call.heads + h] = 0.0f;
+    for (int64_t h = 0; h < call.heads; ++h) {
+        const Softmax head = softmax(call, state, h);
+        *head.shift = -__builtin_inff(), *head.sum = 0.0f;
+    }
     const int64_t ahead = tokens_ahead(call.dim, sizeof(T));
-    int64_t t = begin;
+    if (call.heads == 1 || call.head_step) return attend_stream<T>(call, span, begin, end, ahead, state);
     // Several queries and their accumulators overflow the first-level cache: then more tokens share each pass over them.
-    if (call.heads > 1 && !call.head_step)
-        for (; t + 8 <= end; t += 8) attend_all<T, 8>(call, span, t, ahead, state);
+    int64_t t = begin;
+    for (; t + max_group <= end; t += max_group) attend_all<T, max_group>(call, span, t, ahead, state);
     for (; t + 4 <= end; t += 4) attend_all<T, 4>(call, span, t, ahead, state);
     for (; t < end; ++t) attend_all<T, 1>(call, span, t, ahead, state);
 }
@@ -202,16 +267,14 @@ void merge(const Pooling& call, float* state, const float* next) {
         }
         return;
     }
-    const int64_t width = call.padded_dim();
-    float *tops = state + call.heads * width, *sums = tops + call.heads;
-    const float *next_tops = next + call.heads * width, *next_sums = next_tops + call.heads;
     for (int64_t h = 0; h < call.heads; ++h) {
-        const float top = tops[h] > next_tops[h] ? tops[h] : next_tops[h];
-        const float a = __builtin_expf(tops[h] - shift_of(top)), b = __builtin_expf(next_tops[h] - shift_of(top));
-        for (int64_t i = h * width; i < h * width + call.head_dim; i += W)
-            simd::store(state + i, simd::fma(simd::load(next + i), simd::set1(b), simd::mul(simd::load(state + i), simd::set1(a))));
-        sums[h] = sums[h] * a + next_sums[h] * b;
-        tops[h] = top;
+        const Softmax to = softmax(call, state, h), from = softmax(call, const_cast<float*>(next), h);
+        const float shift = *to.shift > *from.shift ? *to.shift : *from.shift;
+        const float a = __builtin_expf(*to.shift - Softmax::finite(shift)), b = __builtin_expf(*from.shift - Softmax::finite(shift));
+        for (int64_t i = 0; i < call.head_dim; i += W)
+            simd::store(to.acc + i, simd::fma(simd::load(from.acc + i), simd::set1(b), simd::mul(simd::load(to.acc + i), simd::set1(a))));
+        *to.sum = *to.sum * a + *from.sum * b;
+        *to.shift = shift;
     }
 }
 
