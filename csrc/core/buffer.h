@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <new>
 #include <type_traits>
+#include <utility>
 
 namespace fec {
 
@@ -61,6 +62,10 @@ public:
     explicit Buffer(int64_t n) { resize(n); }
     ~Buffer() { release(); }
     Buffer(Buffer&& other) noexcept : data_(other.data_), capacity_(other.capacity_) { other.data_ = nullptr, other.capacity_ = 0; }
+    Buffer& operator=(Buffer&& other) noexcept {
+        std::swap(data_, other.data_), std::swap(capacity_, other.capacity_);
+        return *this;
+    }
     Buffer(const Buffer&) = delete;
     Buffer& operator=(const Buffer&) = delete;
 

@@ -27,10 +27,10 @@ struct Scratch {
 bool embedding_bag(const Bagging& given, int threads, Poll poll) {
     FpState ieee;
     Bagging call = given;
-    std::vector<float> ranges;
+    Buffer<float> ranges;
     if (call.sink.ranges) {
         ranges = with_inverses(call.sink.ranges, call.sink.dim);
-        call.sink.ranges = ranges.data();
+        call.sink.ranges = ranges.get();
     }
     call.ahead = 8 + fetched_bytes / std::max<int64_t>(64, call.table.row_bytes());
     const int64_t width = (call.table.dim + 15) / 16 * 16, ld = width + 16;

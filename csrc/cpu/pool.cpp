@@ -241,10 +241,10 @@ bool pool(const Pooling& given, int threads, Poll poll) {
     call.lead = lead(given);
     const Buffer<float> queries = aligned_queries(given);
     call.query = queries.get();
-    std::vector<float> ranges;
+    Buffer<float> ranges;
     if (call.sink.ranges) {
         ranges = with_inverses(call.sink.ranges, call.sink.dim);
-        call.sink.ranges = ranges.data();
+        call.sink.ranges = ranges.get();
     }
     const bool one_token = call.mode == PoolMode::cls || call.mode == PoolMode::lasttoken;
     const int64_t given_tokens = call.offsets ? call.offsets[call.sequences] : call.sequences * call.length;

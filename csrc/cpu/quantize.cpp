@@ -1,5 +1,6 @@
 #include "quantize.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -10,11 +11,12 @@
 
 namespace fec {
 
-std::vector<float> with_inverses(const float* ranges, int64_t dim) {
-    std::vector<float> all(ranges, ranges + 2 * dim);
+Buffer<float> with_inverses(const float* ranges, int64_t dim) {
+    Buffer<float> all(3 * dim);
+    std::copy(ranges, ranges + 2 * dim, all.get());
     for (int64_t i = 0; i < dim; ++i) {
         const float step = ranges[dim + i];
-        all.push_back(step >= 0x1p-100f && step <= 0x1p100f ? 1 / step : std::numeric_limits<float>::quiet_NaN());
+        all[2 * dim + i] = step >= 0x1p-100f && step <= 0x1p100f ? 1 / step : std::numeric_limits<float>::quiet_NaN();
     }
     return all;
 }
@@ -23,16 +25,16 @@ bool quantize(const Rows& x, const RowSink& out, const float* limits, int thread
     FpState ieee;
     RowSink sink = out;
     sink.past_cache = x.n * sink.stride >= kLostFromCache && reinterpret_cast<int64_t>(sink.data) % 16 == 0 && sink.stride % 16 == 0;
-    std::vector<float> ranges;
+    Buffer<float> ranges;
     if (limits) {
         const float *minimum = limits, *maximum = limits + x.dim;
-        ranges.assign(minimum, maximum);
+        std::vector<float> steps(minimum, maximum);
         for (int64_t i = 0; i < x.dim; ++i) {
             const float step = (maximum[i] - minimum[i]) / 255.0f;
-            ranges.push_back(step == 0.0f ? 1.0f : step);
+            steps.push_back(step == 0.0f ? 1.0f : step);
         }
-        ranges = with_inverses(ranges.data(), x.dim);
-        sink.ranges = ranges.data();
+        ranges = with_inverses(steps.data(), x.dim);
+        sink.ranges = ranges.get();
     }
     std::vector<std::vector<float>> scratch(threads);
     return for_rows(x.n, x.row_bytes(), threads, poll, [&](int64_t lo, int64_t hi, int worker) {

@@ -1,7 +1,6 @@
 // Float rows to codes and back, and the ranges of their dimensions.
 #pragma once
-#include <vector>
-
+#include "../core/buffer.h"
 #include "../core/types.h"
 #include "rows.h"
 
@@ -17,7 +16,7 @@ struct QuantizeKernels {
 };
 
 // The ranges of a sink of int8 or uint8: minimum[dim] and step[dim] as given, and the inverse of each step.
-std::vector<float> with_inverses(const float* ranges, int64_t dim);
+Buffer<float> with_inverses(const float* ranges, int64_t dim);
 
 // Each returns false where poll asked to stop. For int8 and uint8, limits are minimum[dim] then maximum[dim]: the sink's
 // ranges are made of them here.

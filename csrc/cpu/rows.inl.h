@@ -136,9 +136,9 @@ inline float row_scale(const float* x, int64_t d, int64_t ahead, float levels) {
 }
 
 // Dividing takes several times as long as reading what is divided. The product with a rounded inverse lies within 3 * 2^-24 of the
-// rounded quotient, relatively: for those below 2^10 that matter, within this. Only where a vector has a lane so close to where
+// rounded quotient, relatively: for those up to 2^8 that matter, within this. Only where a vector has a lane so close to where
 // rounding changes its mind, or an inverse that is NaN, is it divided.
-constexpr float kAmbiguous = 0x1p-12f;
+constexpr float kAmbiguous = 0x1p-14f;
 
 // The code of each element: rint(x / scale), half to even, inside [-levels, levels]. Only a scale that lost bits as a
 // subnormal can carry a quotient past the end.
@@ -194,19 +194,51 @@ inline float int4_row(const float* x, int64_t d, int64_t ahead, uint8_t* out) {
     return scale;
 }
 
+// Whether a product is so close to a whole number that the quotient might be below or above it.
+inline simd::Bits in_doubt(F u) { return simd::not_less(simd::set1(kAmbiguous), simd::abs(simd::sub(u, simd::round_even(u)))); }
+
 // clip(floor((x - minimum) / step), 0, 255) in float32, each byte xor'ed with flip; NaN is 0. Clipped first: then the floor
 // is what a conversion to integers cuts off.
 template <bool past_cache>
 inline void ranged(const float* x, const float* ranges, int64_t d, int64_t ahead, uint8_t flip, uint8_t* out) {
     using namespace simd;
+    constexpr int line = 64;
     const float *minimum = ranges, *step = ranges + d, *inverse = step + d;
-    each_of(x, d, ahead, [=](int64_t i) {
-        const F above = sub(part(x, i, d), part(minimum, i, d));
-        F u = mul(above, part(inverse, i, d));
-        // Zero steps behind the row's end divide to NaN or infinity in lanes nobody stores.
-        if (__builtin_expect(not_less(set1(kAmbiguous), abs(sub(u, round_even(u)))), 0)) u = div(above, part(step, i, d));
-        put_whole<past_cache>(out, i, d, min(max(u, zero()), set1(255.0f)), flip);
-    });
+    int64_t i = 0;
+    const auto go_on = [&](int64_t end) {
+        for (; i < end; i += W) {
+            prefetch(x + i, ahead);
+            const F above = sub(part(x, i, d), part(minimum, i, d));
+            F u = mul(above, part(inverse, i, d));
+            // Zero steps behind the row's end divide to NaN or infinity in lanes nobody stores.
+            if (__builtin_expect(in_doubt(u), 0)) u = div(above, part(step, i, d));
+            put_whole<past_cache>(out, i, d, min(max(u, zero()), set1(255.0f)), flip);
+        }
+    };
+    const int64_t apart = -reinterpret_cast<uintptr_t>(out) % line;
+    if (past_cache && apart % W == 0 && apart + line + W <= d && reinterpret_cast<uintptr_t>(x) % sizeof(float) == 0) {
+        go_on(apart);  // then whole lines in, whole lines out
+        const I lanes = join_lanes(x + i);
+        F held = join_start(x + i);
+        for (; i + line + W <= d; i += line) {
+            F u[line / W];
+            Bits doubt = 0;
+            for (int j = 0; ahead && j < line; j += W) prefetch(x + i + j, ahead);
+#pragma GCC unroll 16
+            for (int j = 0; j < line / W; ++j) {
+                const int64_t at = i + j * W;
+                u[j] = mul(sub(join_next(x + at, held, lanes), load(minimum + at)), load(inverse + at));
+                doubt |= in_doubt(u[j]);
+            }
+            if (__builtin_expect(doubt, 0))
+                for (int j = 0; j < line / W; ++j) {
+                    const int64_t at = i + j * W;
+                    u[j] = div(sub(load(x + at), load(minimum + at)), load(step + at));
+                }
+            stream_codes(out + i, u, flip);
+        }
+    }
+    go_on(d);
 }
 
 // The bits of each byte turned round.

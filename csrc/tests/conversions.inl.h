@@ -140,6 +140,33 @@ void check_codes() {
             expect("stream_whole", i, streamed[j], want);
             expect("narrow_nibbles", i, nibbles[j / 2] >> 4 * (j % 2) & 15, static_cast<uint64_t>(small[j]));
         }
+        float any[64];
+        F u[64 / W];
+        for (int j = 0; j < 64; ++j) any[j] = i % 2 ? edge_or_random(i / 2 + j) : static_cast<float>(random_bits() % 4096) / 8 - 128;
+        for (int j = 0; j < 64; j += W) u[j / W] = simd::load(any + j);
+        simd::stream_codes(streamed, u, flip);
+        simd::fence();
+        for (int j = 0; j < 64; ++j) {
+            const float clipped = any[j] > 255 ? 255.0f : any[j] > 0 ? any[j] : 0.0f;
+            expect("stream_codes", i, streamed[j], static_cast<uint8_t>(static_cast<int>(clipped) ^ flip));
+        }
+    }
+}
+
+// A row read vector after vector gives the elements in order, wherever in a line it begins.
+void check_joined() {
+    constexpr int vectors = 4, apart = 16;
+    alignas(64) float row[apart + (vectors + 1) * W];
+    for (int first = 0; first < apart; ++first) {
+        for (float& element : row) element = edge_or_random(float_edge_count);
+        const float* x = row + first;
+        const simd::I lanes = simd::join_lanes(x);
+        F held = simd::join_start(x);
+        for (int i = 0; i < vectors * W; i += W) {
+            float got[W];
+            simd::store(got, simd::join_next(x + i, held, lanes));
+            for (int j = 0; j < W; ++j) expect("join_next", first, bits_from(got[j]), bits_from(x[i + j]));
+        }
     }
 }
 

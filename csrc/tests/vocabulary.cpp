@@ -175,6 +175,7 @@ void FEC_CHECK() {
     check_narrow8<int8_t>("narrow int8", -128);
     check_narrow8<uint8_t>("narrow uint8", 0);
     check_codes();
+    check_joined();
     check_arithmetic();
     check_rounding_and_sums();
     check_float64();

@@ -54,6 +54,21 @@ inline F widen(const double* p) {
 inline F widen(const int8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))); }
 inline F widen(const uint8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))); }
 
+inline I join_lanes(const float* x) {
+    const I each = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return _mm512_add_epi32(each, _mm512_set1_epi32(reinterpret_cast<uintptr_t>(x) / 4 % 16));
+}
+inline F join_start(const float* x) {
+    const int64_t before = reinterpret_cast<uintptr_t>(x) / 4 % 16;
+    return _mm512_maskz_load_ps(static_cast<__mmask16>(0xFFFF << before), x - before);
+}
+inline F join_next(const float* x, F& held, I lanes) {
+    const F line = _mm512_load_ps(reinterpret_cast<const float*>((reinterpret_cast<uintptr_t>(x) | 63) + 1));
+    const F v = _mm512_permutex2var_ps(held, lanes, line);
+    held = line;
+    return v;
+}
+
 // Narrowing stores. Integers are exact: the lanes hold whole numbers in range.
 inline void narrow(float* p, F v) { store(p, v); }
 inline void narrow(f16* p, F v) {
@@ -75,6 +90,14 @@ inline __m128i whole_bytes(F v, uint8_t flip) {
 }
 inline void narrow_whole(uint8_t* p, F v, uint8_t flip) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), whole_bytes(v, flip)); }
 inline void stream_whole(uint8_t* p, F v, uint8_t flip) { _mm_stream_si128(reinterpret_cast<__m128i*>(p), whole_bytes(v, flip)); }
+inline void stream_codes(uint8_t* p, const F* u, uint8_t flip) {
+    // Both saturate, and work within quarters. min's order keeps NaN, which converts to the lowest integer; beyond int32 would as well.
+    const auto whole = [&](int i) { return _mm512_cvttps_epi32(_mm512_min_ps(_mm512_set1_ps(255.0f), u[i])); };
+    const I bytes = _mm512_packus_epi16(_mm512_packs_epi32(whole(0), whole(1)), _mm512_packs_epi32(whole(2), whole(3)));
+    const I order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const I flips = _mm512_set1_epi8(static_cast<char>(flip));
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(p), _mm512_xor_si512(_mm512_permutexvar_epi32(order, bytes), flips));
+}
 // W elements of 0 to 15 to nibbles, W / 2 bytes: element 2i the low one of byte i.
 inline void narrow_nibbles(uint8_t* p, F v) {
     const I u = _mm512_cvtps_epi32(v);

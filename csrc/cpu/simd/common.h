@@ -28,6 +28,27 @@ inline void narrow_whole_n(Byte* p, F v, uint8_t flip, int64_t n) {
     __builtin_memcpy(p, buffer, n);
 }
 
+// The whole parts of clip(u, 0, 255) for 64 lanes, NaN as 0, as bytes past the cache, each xor'ed with flip; p aligned to 64.
+template <class Byte>
+inline void stream_codes(Byte* p, const F* u, uint8_t flip) {
+    for (int i = 0; i * W < 64; ++i) stream_whole(p + i * W, min(max(u[i], zero()), set1(255.0f)), flip);
+}
+
+// A row that begins inside a cache line, vector after vector: where vectors are lines, each is loaded once and whole, and held until
+// the next vector took its rest. `lanes` is join_lanes of the row, `held` join_start of it at first; the line behind x + W is the row's.
+template <class T>
+inline I join_lanes(const T*) {
+    return izero();
+}
+template <class T>
+inline F join_start(const T*) {
+    return zero();
+}
+template <class T>
+inline F join_next(const T* x, F&, I) {
+    return widen(x);
+}
+
 // The first n of 8 elements as float64, the rest zero.
 template <class T>
 inline D dwiden_n(const T* p, int64_t n) {
