@@ -33,8 +33,10 @@ inline void columns(const Leaf& leaf, int64_t from, int64_t width, int64_t fetch
     F acc[U];
     for (F& one : acc) one = start;
     for (int64_t r = 0; r < leaf.n; ++r) {
-        if (leaf.fetched[r])
-            for (int64_t b = 0; b < fetch; b += 64) simd::prefetch_second(leaf.fetched[r] + b);
+        if (leaf.fetched[r] && fetch) {  // every line that the row touches, the one it ends in too
+            const int64_t before = reinterpret_cast<uintptr_t>(leaf.fetched[r]) & 63;
+            for (int64_t b = -before; b < fetch; b += 64) simd::prefetch_second(leaf.fetched[r] + b);
+        }
         const F factor = simd::set1(leaf.factors[r]);
         for (int u = 0; u < U; ++u) acc[u] = join(acc[u], read<T>(leaf.rows[r], from + u * W, u + 1 < U ? W : width), factor);
     }
