@@ -39,7 +39,7 @@ def _of_limit(row: Row) -> str:
     share, resource = row.share
     if row.limit == "exceeded":
         return f"{quantity(row.mine.seconds * (1 - share), 's')} above {resource}"
-    return f"{share:.2f}× {resource}" if row.limit == "beaten" else f"{share:.0%} of {resource}"
+    return f"{share:.2f}× {resource}" if row.limit == "beaten" and share > 1 else f"{share:.0%} of {resource}"
 
 
 def _beside(row: Row, rows: Sequence[Row]) -> str:
@@ -95,8 +95,8 @@ def markdown(rows: Sequence[Row], machine: dict[str, Any], limits: dict[str, dic
             [
                 f"# {machine['cpu']} (family {machine['family']}), {machine['isa']}, {threads}",
                 "Medians of interleaved rounds in one run. 'Of the limit' compares with what this machine can do at most, measured among "
-                "the same rounds. It is a share; or a multiple, as 3.30×, where an exact search goes through codes and the limit is that "
-                "of reading, or multiplying, the float32 rows; or the time above it, for calls on hardly anything. 'Ours is' tells how "
+                "the same rounds. It is a share; or a multiple, as 3.30×, where an exact search goes through codes, kept or made on the way, "
+                "and the limit is that of reading, or multiplying, the rows as floats; or the time above it, for calls on hardly anything. 'Ours is' tells how "
                 "many times faster ours is than the best rival whose answer is right.",
                 table(rows),
                 "## Limits",
