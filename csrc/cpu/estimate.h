@@ -6,7 +6,8 @@
 // order, so comparing with canonical scores is safe. Let u = 2^-24, a the query's norm, r a row's reach (its norm times its
 // scale; 1 under cosine):
 //
-//   dot       |v - true| <= g a r, g = (summation depth + the norm's own error) u, inflated for the rounding of the bound
+//   dot       |v - true| <= g a r, and |p - p'| r where p is scanned as bfloat16 p'; g = (summation depth + the norm's own error) u,
+//   inflated for the rounding of the bound
 //             itself. A row or query whose squared norm leaves [2^-100, 2^100] gets no estimate at all (NaN), so that neither
 //             overflow nor underflow enters the bound.
 //   squared   v = 2 q.x - |q|^2 - |x|^2, of operands centred first where they lie far from the origin: no more than g (a + r)^2
@@ -37,7 +38,7 @@ struct Bounds {
 struct QueryNorms {
     double norm = 0;      // |q|, of its codes for scaled codes; |p| in coded scans; set bits under jaccard
     double length = 1;    // what turns v into a cosine: sqrt(q.q) as exact as float64 is
-    double residual = 0;  // |p - p'| in coded scans
+    double residual = 0;  // |p - p'| where a query is scanned as p'
     double unit = 1, shift = 0;
 };
 
@@ -110,8 +111,8 @@ private:
 
     // How far v may lie from the true value.
     double slack(const QueryNorms& q, RowNorms x) const {
-        if (error == Error::dot) return (gamma_ * q.norm * x.reach + kFloor) * std::fabs(q.unit);
-        if (error == Error::squared) return gamma_ * (q.norm + x.reach) * (q.norm + x.reach) + 4 * kFloor;
+        if (error == Error::dot) return ((gamma_ * q.norm + q.residual) * x.reach + kFloor) * std::fabs(q.unit);
+        if (error == Error::squared) return gamma_ * (q.norm + x.reach) * (q.norm + x.reach) + 2 * q.residual * x.reach + 4 * kFloor;
         const double t = x.reach + x.norm, whole = q.norm + center_ + t;
         const double off = q.norm * x.reach + (q.residual + 0x1p-20 * q.norm) * x.norm;
         if (metric_ == Metric::ip || metric_ == Metric::cosine) return off + gamma_ * q.norm * whole + kFloor * (1 + q.unit);

@@ -27,8 +27,8 @@ bool scans_codes(const Pair& pair) {
 
 bool scans_fresh(const Pair& pair) {
     constexpr int64_t kLeastQueries = 6, kLeastDim = 64;
-    return family_of(pair) == Family::floats && kernels().search.code_group == 4 && pair.x.kind <= Kind::f64 && !pair.x.scale &&
-           !pair.x.ranges && pair.q.n >= kLeastQueries && pair.q.dim >= kLeastDim;
+    return family_of(pair) == Family::floats && !walks_by_rows(pair, nullptr) && kernels().search.code_group == 4 &&
+           pair.x.kind <= Kind::f64 && !pair.x.scale && !pair.x.ranges && pair.q.n >= kLeastQueries && pair.q.dim >= kLeastDim;
 }
 
 Coded fresh_codes(const Pair& pair) {

@@ -7,9 +7,6 @@
 
 namespace fec {
 
-// Up to so many float queries go row by row, in one stream through memory; a panel of so few would be half empty.
-constexpr int64_t kMostByRows = 4;
-
 // Whether float queries are worth coding against a corpus of codes: bytes multiply several times as fast as floats.
 bool scans_codes(const Pair& pair);
 
@@ -93,7 +90,7 @@ public:
 
     // The raw sums of panel p with the block, [row * vectors * W + lane] float or int32.
     const uint32_t* panel_sums(const QueryTile& tile, int64_t p);
-    // Those of a tile of kMostByRows float queries or fewer, packed by rows: the same bits, but [query * n + row].
+    // Those of a tile of kMostApart float queries or fewer, packed by rows: the same bits, but [query * n + row].
     const uint32_t* few_sums(const QueryTile& tile);
     // The least of so many groups' largest estimates among those sums, a lane each: that many rows reach it.
     void panel_seeds(const QueryTile& tile, int64_t p, int64_t groups, float* seeds);

@@ -15,6 +15,9 @@ enum class Form : int { floats, ints, rows, bits };
 // What the canonical kernel sums for each row: q.x; q.x and x.x; |q - scale * x|^2.
 enum class Sums : int { dot, dot_and_norm, squared };
 
+// Up to so many float queries go row by row, in one stream through memory: a panel of so few would be half empty.
+constexpr int kMostByRows = 8, kMostApart = 4;
+
 // A score that passed its query's threshold.
 struct Hit {
     float estimate;
@@ -78,7 +81,8 @@ struct SearchKernels {
     // out[i] = q[i] . (row ids[i] less the center, where there is one), one pair after the other.
     void (*dot_pairs)(const float* const* q, const Rows& x, const int64_t* ids, int64_t n, const float* center, float* out);
 
-    // One to eight queries against rows walked one after the other, out[query * n + row], and the rows' own squares.
+    // One to kMostByRows queries against rows walked one after the other, out[query * n + row], and the rows' own squares. More than
+    // kMostApart of them come as bfloat16, two to a word: as floats they would fill the first-level cache.
     void (*dot_rows)(const float* q, int nq, int64_t ldq, const Rows& x, const int64_t* ids, int64_t first, int64_t n, float* out,
                      float* squares);
     void (*code_dot_rows)(const int16_t* q, const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* out);

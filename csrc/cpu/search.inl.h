@@ -1,5 +1,6 @@
 // The search kernels of one instruction set.
 #include "canonical.inl.h"
+#include "dots.inl.h"
 #include "rowwise.inl.h"
 #include "tiles.inl.h"
 

@@ -102,7 +102,10 @@ void check_fresh(int64_t dim) {
     kernels().codes.freshen(rows, stride, n, dim, codes, ld, scale, square, residual);
     for (int64_t i = 0; i < n; ++i) {
         double own = 0, rest = 0, most = 0;
-        for (int64_t d = 0; d < dim; ++d) most = std::fmax(most, std::fabs(static_cast<double>(row(i)[d])));
+        for (int64_t d = 0; d < dim; ++d) {
+            const double size = std::fabs(static_cast<double>(row(i)[d]));
+            if (size > most) most = size;
+        }
         const bool serves = most >= 0x1p-100 && most <= 0x1p100;
         expect("whether a scale serves", dim, std::isnan(scale[i]), !serves && most > 0);
         if (!serves) {

@@ -65,13 +65,22 @@ void check_widen_rows(const SearchKernels& kernels, const Operand& x) {
 }
 
 void check_dot_rows(const SearchKernels& kernels, const Operand& x) {
-    constexpr int kMost = 8;
+    constexpr int kMost = kMostByRows;
     const int64_t dim = x.rows.dim, n = x.rows.n, ldq = (dim + 63) / 64 * 64;
-    std::vector<float> q(static_cast<size_t>(kMost * ldq)), out(static_cast<size_t>(kMost * n)), squares(static_cast<size_t>(n));
-    for (int64_t j = 0; j < kMost; ++j)
-        for (int64_t d = 0; d < dim; ++d) q[static_cast<size_t>(j * ldq + d)] = static_cast<float>(random_in(-1000, 1000)) / 333;
+    std::vector<float> q(static_cast<size_t>(kMost * ldq)), words(q), out(static_cast<size_t>(kMost * n)), squares(static_cast<size_t>(n));
+    for (int64_t d = 0; d < dim; ++d)
+        for (int64_t j = 0; j < kMost; ++j) q[static_cast<size_t>(j * ldq + d)] = static_cast<float>(random_in(-1000, 1000)) / 333;
     for (int queries = 1; queries <= kMost; ++queries) {
-        kernels.dot_rows(q.data(), queries, ldq, x.rows, nullptr, 0, n, out.data(), squares.data());
+        for (int64_t d = 0; d < dim && queries == kMostApart + 1; ++d)  // from here on two share a word
+            for (int64_t j = 0; j < kMost; j += 2) {
+                float &even = q[static_cast<size_t>(j * ldq + d)], &odd = q[static_cast<size_t>((j + 1) * ldq + d)];
+                uint32_t high, low;
+                std::memcpy(&high, &even, 4), std::memcpy(&low, &odd, 4);
+                const uint32_t both = (high & 0xFFFF0000) | low >> 16, lower = both << 16;
+                std::memcpy(&even, &both, 4), std::memcpy(&odd, &lower, 4);
+                words[static_cast<size_t>(j / 2 * ldq + d)] = even;
+            }
+        kernels.dot_rows((queries > kMostApart ? words : q).data(), queries, ldq, x.rows, nullptr, 0, n, out.data(), squares.data());
         for (int64_t i = 0; i < n; ++i) {
             double square = 0;
             for (int64_t d = 0; d < dim; ++d) square += x.code(i)[d] * x.code(i)[d];

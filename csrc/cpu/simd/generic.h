@@ -194,6 +194,13 @@ inline I iload(const int32_t* p) {
 }
 inline I iset1(int32_t v) { return I{} + v; }
 inline F to_float(I v) { return __builtin_convertvector(v, F); }
+// Two bfloat16 a lane: the one in its upper half, whose last bits are the other's; and that other.
+inline F upper(I v) {
+    F out;
+    __builtin_memcpy(&out, &v, sizeof out);
+    return out;
+}
+inline F lower(I v) { return upper(v << 16); }
 inline I magnitude(F v) { return reinterpret_cast<I>(abs(v)); }
 inline I imax(I a, I b) { return a > b ? a : b; }
 inline int imax_of(I v) {
