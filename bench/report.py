@@ -95,9 +95,9 @@ def markdown(rows: Sequence[Row], machine: dict[str, Any], limits: dict[str, dic
             [
                 f"# {machine['cpu']} (family {machine['family']}), {machine['isa']}, {threads}",
                 "Medians of interleaved rounds in one run. 'Of the limit' compares with what this machine can do at most, measured among "
-                "the same rounds. It is a share; or a multiple, as 3.30×, where an exact search goes through codes, kept or made on the way, "
-                "and the limit is that of reading, or multiplying, the rows as floats; or the time above it, for calls on hardly anything. 'Ours is' tells how "
-                "many times faster ours is than the best rival whose answer is right.",
+                "the same rounds. It is a share; or a multiple, as 3.30×, where an exact search goes through codes, kept or made on the "
+                "way, and the limit is that of reading, or multiplying, the rows as floats; or the time above it, for calls on hardly "
+                "anything. 'Ours is' tells how many times faster ours is than the best rival whose answer is right.",
                 table(rows),
                 "## Limits",
                 limits_table(limits),

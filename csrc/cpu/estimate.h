@@ -63,7 +63,8 @@ public:
             error = Error::coded;
             gamma_ = coded->fresh ? 1.02 * (dim / kernels().search.width + 32) * u : (dim + 64) * 0x1p-50;
             double square = 0;
-            for (int64_t d = 0; coded->center && d < pair.q.dim; ++d) square += static_cast<double>(coded->center[d]) * coded->center[d];
+            for (int64_t d = 0; coded->center && !coded->fresh && d < pair.q.dim; ++d)
+                square += static_cast<double>(coded->center[d]) * coded->center[d];
             center_ = std::sqrt(square) * (1 + 0x1p-20);
         } else if (pair.form == Form::bits) {
             error = pair.metric == Metric::jaccard ? Error::jaccard : Error::none;

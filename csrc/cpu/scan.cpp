@@ -256,7 +256,6 @@ void Scan::describe_coded() {
         largest_ = {kernels_.largest(coded.error + block_.first, block_.n), kernels_.largest(coded.norm + block_.first, block_.n)};
         return;
     }
-    scales_ = scale_.get(), biases_ = bias_.get();  // the block before may have had its rows side by side
     for (int64_t i = 0; i < block_.n; ++i) {
         const int64_t row = block_.row(i);
         scale_[i] = x_.scale[row];
@@ -288,6 +287,7 @@ bool Scan::describe_ordinary() {
 
 void Scan::describe() {
     largest_ = {};
+    scales_ = scale_.get(), biases_ = bias_.get();  // the block before may have had its own
     if (coded_) return describe_coded();
     if (family_ == Family::bits) {
         if (pair_.metric == Metric::jaccard)
@@ -301,6 +301,28 @@ void Scan::describe() {
     }
     if (family_ == Family::floats && (pair_.distance() || !x_.scale) && describe_ordinary()) return;
     for (int64_t i = 0; i < block_.n; ++i) describe_row(i, static_cast<double>(squares_[i]));
+}
+
+void Scan::leave_out_repeats(int64_t most) {
+    const Rows& x = pair_.x;
+    const auto size = static_cast<size_t>(x.row_bytes());
+    if (block_.first != next_) repeats_ = 0;
+    next_ = block_.first + block_.n;
+    bool copied = false;
+    for (int64_t i = 0; i < block_.n; ++i) {
+        const int64_t row = block_.first + i;
+        const bool same = row > 0 && std::memcmp(x.row(row), x.row(row - 1), size) == 0 &&
+                          (!x.scale || std::memcmp(x.scale + row, x.scale + row - 1, sizeof(float)) == 0);
+        repeats_ = same ? repeats_ + 1 : 0;
+        if (repeats_ < most) continue;
+        if (!copied) {
+            left_scale_.resize(block_rows_), left_bias_.resize(block_rows_);
+            std::copy_n(scales_, block_.n, left_scale_.get());
+            std::copy_n(biases_, block_.n, left_bias_.get());
+            scales_ = left_scale_.get(), biases_ = left_bias_.get(), copied = true;
+        }
+        left_scale_[i] = 0, left_bias_[i] = -kUnbounded;
+    }
 }
 
 void Scan::tile_sums(const QueryTile& tile, int64_t p, int64_t from, int64_t n, const Ahead& ahead) {

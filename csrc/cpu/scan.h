@@ -88,6 +88,10 @@ public:
     // Makes the block's rows ready and describes them; `more` says whether the rows behind it come next.
     void load(const Block& block, bool more);
 
+    // Leaves out rows that repeat the `most` rows right before them byte for byte, which win every tie: no query has such a row among its
+    // `most` best. Their estimates are -inf. After load(), or row_sums(), of a block whose rows are all allowed.
+    void leave_out_repeats(int64_t most);
+
     // The raw sums of panel p with the block, [row * vectors * W + lane] float or int32.
     const uint32_t* panel_sums(const QueryTile& tile, int64_t p);
     // Those of a tile of kMostApart float queries or fewer, packed by rows: the same bits, but [query * n + row].
@@ -157,10 +161,11 @@ private:
     int64_t stride_ = 0;
     Ahead ahead_;  // the rows behind the block, where they lie
     RowNorms largest_{};
+    int64_t next_ = 0, repeats_ = 0;  // the row behind the last block, and how many in a row repeated the one before them
     const float *scales_ = nullptr, *biases_ = nullptr;  // of the block's rows: the buffers below, or where codes have theirs
     Buffer<char> scratch_;
     Buffer<uint32_t> raw_;
-    Buffer<float> scale_, bias_, reach_, squares_;
+    Buffer<float> scale_, bias_, reach_, squares_, left_scale_, left_bias_;
     Buffer<float> wide_, unit_, closer_;  // of fresh codes: rows to be coded; what float32 sums are multiplied by, and their reach
     Buffer<int32_t> code_sums_, code_squares_;
     Buffer<Hit> hits_;

@@ -149,9 +149,11 @@ private:
         worker.scanned += block.n * tile.size();
         if (way.by_rows) {
             scan.row_sums(tile);
+            if (any_row()) scan.leave_out_repeats(k_);
             for (int64_t i = 0; i < tile.size(); ++i) accept(worker, block, i, scan.row_hits(tile, i, lowest(worker, i)));
             return;
         }
+        if (any_row()) scan.leave_out_repeats(k_);
         const bool seed_block = worker.seeded < kSeeded && seeds(block);
         worker.seeded += seed_block;
         for (int64_t p = 0; p < tile.panels(); ++p) {
@@ -164,10 +166,12 @@ private:
         }
     }
 
+    bool any_row() const { return !allowed_.excludes && !allowed_.mask; }
+    bool per_query_mask() const { return allowed_.mask && allowed_.stride != 0 && pair_.q.n != 1; }
+
     // Whether a block's best rows, one from each of k groups, say what a threshold is at least: any k rows of it must be k candidates.
     bool seeds(const Block& block) const {
-        const bool any_row = !allowed_.excludes && !(allowed_.mask && allowed_.stride != 0 && pair_.q.n != 1);
-        return any_row && 4 * k_ <= block.n && (*way_)->estimate.error != Estimate::Error::jaccard;
+        return !allowed_.excludes && !per_query_mask() && 4 * k_ <= block.n && (*way_)->estimate.error != Estimate::Error::jaccard;
     }
 
     void seed(Worker& worker, int64_t p, int64_t lanes) {
@@ -206,13 +210,13 @@ private:
     }
 
     void accept(Worker& worker, const Block& block, int64_t first, int64_t hits) {
-        const bool per_query_mask = allowed_.mask && allowed_.stride != 0 && pair_.q.n != 1;
         const Way& way = **way_;
         const QueryTile& tile = way.tile;
         hits = worker.scan->approach(tile, first, hits, [&](const Hit& hit) {
             const int64_t i = first + hit.lane, row = block.row(hit.row), query = first_ + i;
             if (i >= tile.size() || tile.nan(i)) return false;  // no threshold stops a NaN estimate
-            if (per_query_mask && allowed_.masked_out(query, row)) return false;
+            if (hit.estimate == -kUnbounded) return false;
+            if (per_query_mask() && allowed_.masked_out(query, row)) return false;
             if (allowed_.excludes && allowed_.excluded(query, row)) return false;
             worker.kept += worker.reservoirs[static_cast<size_t>(i)].threshold > -kUnbounded;
             return true;
