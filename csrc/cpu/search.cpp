@@ -28,6 +28,8 @@ struct Worker {
     std::vector<Reservoir> reservoirs;
     std::vector<int64_t> ids;
     int64_t seeded = 0;             // blocks of a tile that were asked where its thresholds begin
+    int64_t blocks = 0;             // of a tile
+    bool crowded = false;           // whether so much of a block passed that rows may repeat
     int64_t scanned = 0, kept = 0;  // pairs, and those that a threshold did not stop
 };
 
@@ -87,7 +89,7 @@ private:
         for (auto& worker : workers_) {
             worker->candidates.resize(queries * capacity_);
             worker->reservoirs.clear();
-            worker->seeded = 0;
+            worker->seeded = worker->blocks = 0, worker->crowded = false;
             for (int64_t i = 0; i < queries; ++i) worker->reservoirs.push_back({worker->candidates.get() + i * capacity_, 0, -kUnbounded});
         }
         // Codes that leave too many rows cost more than they save. The first rows are all among the best so far, later ones
@@ -138,7 +140,13 @@ private:
     void scan(Worker& worker, int64_t from, int64_t to) {
         const bool one_mask = allowed_.mask && (allowed_.stride == 0 || pair_.q.n == 1);
         each_block(one_mask ? &allowed_ : nullptr, from, to, worker.scan->block_rows(), pair_.x.n, worker.ids,
-                   [&](const Block& block, bool more) { visit(worker, block, more); });
+                   [&](const Block& block, bool more) {
+                       const int64_t kept = worker.kept;
+                       visit(worker, block, more);
+                       // The first blocks pass before there are thresholds.
+                       const bool many = worker.kept - kept > block.n * (*way_)->tile.size() / 4;
+                       worker.crowded |= ++worker.blocks > 2 && many && !allowed_.excludes && !allowed_.mask;
+                   });
     }
 
     void visit(Worker& worker, const Block& block, bool more) {
@@ -149,11 +157,11 @@ private:
         worker.scanned += block.n * tile.size();
         if (way.by_rows) {
             scan.row_sums(tile);
-            if (any_row()) scan.leave_out_repeats(k_);
+            if (worker.crowded) scan.leave_out_repeats(k_);
             for (int64_t i = 0; i < tile.size(); ++i) accept(worker, block, i, scan.row_hits(tile, i, lowest(worker, i)));
             return;
         }
-        if (any_row()) scan.leave_out_repeats(k_);
+        if (worker.crowded) scan.leave_out_repeats(k_);
         const bool seed_block = worker.seeded < kSeeded && seeds(block);
         worker.seeded += seed_block;
         for (int64_t p = 0; p < tile.panels(); ++p) {
@@ -166,7 +174,6 @@ private:
         }
     }
 
-    bool any_row() const { return !allowed_.excludes && !allowed_.mask; }
     bool per_query_mask() const { return allowed_.mask && allowed_.stride != 0 && pair_.q.n != 1; }
 
     // Whether a block's best rows, one from each of k groups, say what a threshold is at least: any k rows of it must be k candidates.
