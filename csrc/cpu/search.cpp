@@ -29,7 +29,7 @@ struct Worker {
     std::vector<int64_t> ids;
     int64_t seeded = 0;             // blocks of a tile that were asked where its thresholds begin
     int64_t blocks = 0;             // of a tile
-    bool crowded = false;           // whether so much of a block passed that rows may repeat
+    int64_t crowded = 0;            // blocks to come whose rows may repeat, so much of one passed
     int64_t scanned = 0, kept = 0;  // pairs, and those that a threshold did not stop
 };
 
@@ -89,7 +89,7 @@ private:
         for (auto& worker : workers_) {
             worker->candidates.resize(queries * capacity_);
             worker->reservoirs.clear();
-            worker->seeded = worker->blocks = 0, worker->crowded = false;
+            worker->seeded = worker->blocks = worker->crowded = 0;
             for (int64_t i = 0; i < queries; ++i) worker->reservoirs.push_back({worker->candidates.get() + i * capacity_, 0, -kUnbounded});
         }
         // Codes that leave too many rows cost more than they save. The first rows are all among the best so far, later ones
@@ -145,7 +145,8 @@ private:
                        visit(worker, block, more);
                        // The first blocks pass before there are thresholds.
                        const bool many = worker.kept - kept > block.n * (*way_)->tile.size() / 4;
-                       worker.crowded |= ++worker.blocks > 2 && many && !allowed_.excludes && !allowed_.mask;
+                       const bool repeats = ++worker.blocks > 2 && many && !allowed_.excludes && !allowed_.mask;
+                       worker.crowded = repeats ? kCrowded : std::max<int64_t>(0, worker.crowded - 1);
                    });
     }
 
@@ -225,7 +226,7 @@ private:
             if (hit.estimate == -kUnbounded) return false;
             if (per_query_mask() && allowed_.masked_out(query, row)) return false;
             if (allowed_.excludes && allowed_.excluded(query, row)) return false;
-            worker.kept += worker.reservoirs[static_cast<size_t>(i)].threshold > -kUnbounded;
+            worker.kept += way.fresh && worker.reservoirs[static_cast<size_t>(i)].threshold > -kUnbounded;  // each costs a sum
             return true;
         });
         for (int64_t h = 0; h < hits; ++h) {
@@ -236,6 +237,7 @@ private:
             const Bounds bounds = way.closer.bounds(estimate, tile.closer(i), worker.scan->norms(hit.row));
             // The threshold may have risen since the block's was taken.
             if (bounds.upper < reservoir.threshold) continue;
+            worker.kept += !way.fresh && reservoir.threshold > -kUnbounded;
             reservoir.list[reservoir.count++] = Candidate::estimated(bounds, row);
             if (reservoir.count == capacity_) compact(worker, i);
         }
@@ -314,7 +316,7 @@ private:
             poll_);
     }
 
-    static constexpr int64_t kSeeded = 16;
+    static constexpr int64_t kSeeded = 16, kCrowded = 16;
 
     const Pair& pair_;
     const int64_t k_;
