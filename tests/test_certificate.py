@@ -101,6 +101,22 @@ def test_no_row_is_dropped_that_belongs(backend: str, data: str, metric: str) ->
     assert trials == 4 * (2 * 96 + 6)
 
 
+@pytest.mark.parametrize("at_once", [1, 9])
+def test_sums_of_codes_that_would_leave_int32(backend: str, at_once: int) -> None:
+    if backend != "cpu":
+        pytest.skip("scans the rows, whatever stands beside them")
+    d = 140_000  # of the largest codes: 127 * 127 * d is beyond 2^31
+    x = np.outer([1, 3, 2, -4, 2.5, -1, 0.5, 2], np.ones(d)).astype(np.float32)
+    queries = np.ones((9, d), np.float32)
+    expected = fc.topk(queries, x, 1, metric="ip", backend="numpy")
+    for scan in ("int8", "int4", None):
+        corpus = fc.Corpus(x, scan=scan, metric="ip", copy=False)
+        cases.assert_same(corpus.search(queries[:at_once], 1, backend=backend), (expected[0][:at_once], expected[1][:at_once]), str(scan))
+    codes = fc.quantize(x, "int8_row")
+    expected = fc.topk(queries[:at_once], codes, 1, metric="ip", backend="numpy")
+    cases.assert_same(fc.topk(queries[:at_once], codes, 1, metric="ip", backend=backend), expected, "int8")
+
+
 @pytest.mark.parametrize("metric", cases.FLOAT_METRICS)
 @pytest.mark.parametrize("at_once", [1, 20])
 def test_runs_of_allowed_rows_between_single_ones(backend: str, metric: str, at_once: int) -> None:

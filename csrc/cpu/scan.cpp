@@ -22,13 +22,14 @@ bool all_zero(const Rows& x, int64_t row) {
 
 bool scans_codes(const Pair& pair) {
     const bool codes = pair.x.kind == Kind::bits || ((pair.x.kind == Kind::i8 || pair.x.kind == Kind::i4) && !pair.x.ranges);
-    return pair.form == Form::floats && codes && (pair.metric == Metric::ip || pair.metric == Metric::cosine);
+    return pair.form == Form::floats && pair.q.dim <= kMostCoded && codes && (pair.metric == Metric::ip || pair.metric == Metric::cosine);
 }
 
 bool scans_fresh(const Pair& pair) {
     constexpr int64_t kLeastQueries = 6, kLeastDim = 64;
     return family_of(pair) == Family::floats && !walks_by_rows(pair, nullptr) && kernels().search.code_group == 4 &&
-           pair.x.kind <= Kind::f64 && !pair.x.scale && !pair.x.ranges && pair.q.n >= kLeastQueries && pair.q.dim >= kLeastDim;
+           pair.x.kind <= Kind::f64 && !pair.x.scale && !pair.x.ranges && pair.q.n >= kLeastQueries && pair.q.dim >= kLeastDim &&
+           pair.q.dim <= kMostCoded;
 }
 
 Coded fresh_codes(const Pair& pair) {

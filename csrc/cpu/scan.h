@@ -7,6 +7,9 @@
 
 namespace fec {
 
+// The longest vectors whose codes' products, of 127 x 128 each, sum to an int32.
+constexpr int64_t kMostCoded = 1 << 17;
+
 // Whether float queries are worth coding against a corpus of codes: bytes multiply several times as fast as floats.
 bool scans_codes(const Pair& pair);
 

@@ -46,6 +46,8 @@ public:
           whole_{pair.x, nullptr, nullptr, nullptr, nullptr},
           fresh_(fresh_codes(pair)),
           stored_(scans) {
+        if (pair.q.dim > kMostCoded) scans = 0;
+        unused_ = stored_ - scans;
         for (int i = 0; i < scans; ++i) ways_.emplace_back(new Way(pair, coded + i));
         if (!scans && scans_fresh(pair)) ways_.emplace_back(new Way(pair, &fresh_));
         ways_.emplace_back(new Way(pair, scans_codes(pair) ? &whole_ : nullptr));
@@ -108,7 +110,7 @@ private:
             if (!last && kept << std::min(looks, strictest) > scanned) ++way, looks = 0;
             from = to;
         }
-        stats_.scan = std::max(stats_.scan, std::min(stored_, static_cast<int>(way_ - ways_.data())));
+        stats_.scan = std::max(stats_.scan, std::min(stored_, unused_ + static_cast<int>(way_ - ways_.data())));
         return parallel_for(
             queries, queries * k_ * pair_.q.dim < 1 << 18 ? 1 : threads_,
             [&](int64_t i, int worker) { finish(*workers_[static_cast<size_t>(worker)], i); }, poll_);
@@ -328,6 +330,7 @@ private:
     const Coded fresh_;                       // its rows' codes, made as they come
     const int stored_;                        // scans of stored codes
     std::vector<std::unique_ptr<Way>> ways_;  // the cheapest first, the rows themselves last
+    int unused_ = 0;                          // of them, for vectors too long for codes
     size_t first_way_ = 0;
     const std::unique_ptr<Way>* way_ = nullptr;
     int threads_ = 1;
