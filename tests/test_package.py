@@ -86,9 +86,9 @@ def wheel(source: Path, folder: Path, **env: str) -> Path:
         "--no-deps",
         "--no-build-isolation",
         "--quiet",
-        "-C",
+        "--config-settings",
         f"build-dir={folder / 'build'}",
-        "-C",
+        "--config-settings",
         "cmake.build-type=Debug",
     )
     run(sys.executable, "-m", "pip", "wheel", *options, "-w", folder, source, env={**os.environ, **where, **env}, cwd=folder)
