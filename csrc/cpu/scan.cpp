@@ -305,17 +305,13 @@ void Scan::describe() {
 }
 
 void Scan::leave_out_repeats(int64_t most) {
-    const Rows& x = pair_.x;
-    const auto size = static_cast<size_t>(x.row_bytes()), scanned = static_cast<size_t>(x_.row_bytes());
     if (block_.first != next_) repeats_ = 0;
     next_ = block_.first + block_.n;
     bool copied = false;
     for (int64_t i = 0; i < block_.n; ++i) {
         const int64_t row = block_.first + i;
         // What was scanned is near; codes leave something out.
-        const bool same = row > 0 && std::memcmp(x_.row(row), x_.row(row - 1), scanned) == 0 &&
-                          (x_.data == x.data || std::memcmp(x.row(row), x.row(row - 1), size) == 0) &&
-                          (!x.scale || std::memcmp(x.scale + row, x.scale + row - 1, sizeof(float)) == 0);
+        const bool same = row > 0 && repeated(x_, row) && (x_.data == pair_.x.data || repeated(pair_.x, row));
         repeats_ = same ? repeats_ + 1 : 0;
         if (repeats_ < most) continue;
         if (!copied) {

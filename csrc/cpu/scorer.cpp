@@ -75,14 +75,12 @@ double Scorer::finish(double sum, double norm, int64_t row) const {
     }
 }
 
-// Whether a row is the one before it over again. Many queries ask it of the same rows, so the answer is kept for a while.
+// Many queries ask it of the same rows, so the answer is kept for a while.
 bool Scorer::repeats(int64_t row) {
     if (repeats_.empty()) repeats_.assign(kRemembered, -1);
     int64_t& found = repeats_[static_cast<size_t>(row) % kRemembered];
     if (found >> 1 == row) return found & 1;
-    const Rows& x = pair_.x;
-    const bool same = std::memcmp(x.row(row), x.row(row - 1), static_cast<size_t>(x.row_bytes())) == 0 &&
-                      (!x.scale || std::memcmp(x.scale + row, x.scale + row - 1, sizeof(float)) == 0);
+    const bool same = repeated(pair_.x, row);
     found = 2 * row + same;
     return same;
 }

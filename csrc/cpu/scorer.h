@@ -2,6 +2,7 @@
 #pragma once
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "../core/buffer.h"
@@ -26,6 +27,12 @@ struct Better {
         return similarity ? a.score > b.score : a.score < b.score;
     }
 };
+
+// Whether a row, not the first, is the one before it over again, byte for byte.
+inline bool repeated(const Rows& x, int64_t row) {
+    return std::memcmp(x.row(row), x.row(row - 1), static_cast<size_t>(x.row_bytes())) == 0 &&
+           (!x.scale || std::memcmp(x.scale + row, x.scale + row - 1, sizeof(float)) == 0);
+}
 
 // Scores rows with one query at a time. Each thread has its own.
 class Scorer {
