@@ -12,7 +12,7 @@ import pytest
 from programs import ROOT, run, tool
 
 NATIVE_LEVELS = {
-    "x86_64": ("scalar", "avx2", "avx512", "avx512icl"),
+    "x86_64": ("scalar", "avx2", "avx512", "avx512icl", "avx512bf16"),
     "aarch64": ("scalar", "neon", "neoni8mm"),
     "arm64": ("scalar", "neon", "neoni8mm"),
 }

@@ -58,7 +58,9 @@ bool isa_available(Isa isa) {
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     const bool icl = avx512 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vpopcntdq");
-    return (isa == Isa::avx2 && avx2) || (isa == Isa::avx512 && avx512) || (isa == Isa::avx512icl && icl);
+    const bool bf16 = icl && __builtin_cpu_supports("avx512bf16");
+    return (isa == Isa::avx2 && avx2) || (isa == Isa::avx512 && avx512) || (isa == Isa::avx512icl && icl) ||
+           (isa == Isa::avx512bf16 && bf16);
 #elif defined(__aarch64__)
     return isa == Isa::neon || (isa == Isa::neoni8mm && has_i8mm());  // Advanced SIMD is part of the architecture
 #else

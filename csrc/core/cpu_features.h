@@ -5,9 +5,9 @@
 namespace fec {
 
 // Levels in ascending order; a machine that runs one runs those of its architecture before it.
-enum class Isa : int { scalar, avx2, avx512, avx512icl, neon, neoni8mm };
+enum class Isa : int { scalar, avx2, avx512, avx512icl, avx512bf16, neon, neoni8mm };
 
-constexpr const char* isa_names[] = {"scalar", "avx2", "avx512", "avx512icl", "neon", "neoni8mm"};
+constexpr const char* isa_names[] = {"scalar", "avx2", "avx512", "avx512icl", "avx512bf16", "neon", "neoni8mm"};
 constexpr int isa_count = sizeof isa_names / sizeof *isa_names;
 
 // Whether this machine can run a level that this build holds.

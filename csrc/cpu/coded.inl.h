@@ -37,47 +37,43 @@ double residual_square(const double* t, const int8_t* codes, int64_t dim, double
     return out;
 }
 
-// visit(vector, position, accumulator) over a row, four chains side by side.
-template <class Visit>
-inline __attribute__((always_inline)) void over_row(const float* p, int64_t dim, Visit visit) {
-    using namespace simd;
-    int64_t i = 0;
-    for (; i + 4 * W <= dim; i += 4 * W)
-        for (int u = 0; u < 4; ++u) visit(load(p + i + u * W), i + u * W, u, W);
-    for (; i < dim; i += W) {
-        const int64_t left = dim - i;
-        if (left < W)
-            visit(widen_n(p + i, left), i, 0, left);
-        else
-            visit(load(p + i), i, 0, W);
-    }
-}
-
+// A row is measured while the one before it is coded: so its lines are asked for all the time, not every other moment.
 void freshen(const char* rows, int64_t stride, int64_t n, int64_t dim, int8_t* codes, int64_t ld, float* scale, float* square,
              float* residual) {
     using namespace simd;
+    F most = zero(), own = zero();
+    const auto measure = [&](F v) __attribute__((always_inline)) {
+        most = max(abs(v), most);
+        own = fma(v, v, own);
+    };
+    const auto row = [&](int64_t r) { return reinterpret_cast<const float*>(rows + r * stride); };
+    const auto each = [&](auto visit) __attribute__((always_inline)) {
+        int64_t i = 0;
+        for (; i + W <= dim; i += W) visit([=](const float* p) { return load(p + i); }, i, W);
+        if (i < dim) visit([=](const float* p) { return widen_n(p + i, dim - i); }, i, dim - i);
+    };
+    each([&](auto part, int64_t, int64_t) { measure(part(row(0))); });
     for (int64_t r = 0; r < n; ++r, codes += ld) {
-        const float* p = reinterpret_cast<const float*>(rows + r * stride);
-        F most[4], own[4], off[4];
-        for (int u = 0; u < 4; ++u) most[u] = own[u] = off[u] = zero();
-        over_row(p, dim, [&](F v, int64_t, int u, int64_t) {
-            most[u] = max(abs(v), most[u]);
-            own[u] = fma(v, v, own[u]);
-        });
-        const float largest = max_of(max(max(most[0], most[1]), max(most[2], most[3])));
+        const float largest = max_of(most);
         const bool serves = largest >= 0x1p-100f && largest <= 0x1p100f;
         const F inverse = set1(serves ? 127 / largest : 0.0f), step = set1(serves ? -largest / 127 : 0.0f);
-        over_row(p, dim, [&](F v, int64_t at, int u, int64_t left) {
+        scale[r] = serves ? largest / 127 : largest > 0 ? __builtin_nanf("") : 0.0f;
+        square[r] = sum(own);
+        most = own = zero();
+        F off = zero();
+        const float *p = row(r), *next = row(r + 1 < n ? r + 1 : r);
+        each([&](auto part, int64_t at, int64_t left) __attribute__((always_inline)) {
+            F v = part(p);
+            keep(v);
             const F code = round_even(mul(v, inverse)), rest = fma(step, code, v);
-            off[u] = fma(rest, rest, off[u]);
+            measure(part(next));
+            off = fma(rest, rest, off);
             if (left == W)
                 narrow(codes + at, code);
             else
                 narrow_n(codes + at, code, left);
         });
-        scale[r] = serves ? largest / 127 : largest > 0 ? __builtin_nanf("") : 0.0f;
-        square[r] = sum(add(add(own[0], own[1]), add(own[2], own[3])));
-        residual[r] = sum(add(add(off[0], off[1]), add(off[2], off[3])));
+        residual[r] = sum(off);
     }
 }
 

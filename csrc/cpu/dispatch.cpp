@@ -8,7 +8,7 @@ namespace fec {
 
 extern const Kernels kernels_scalar;
 #if defined(__x86_64__)
-extern const Kernels kernels_avx2, kernels_avx512, kernels_avx512icl;
+extern const Kernels kernels_avx2, kernels_avx512, kernels_avx512icl, kernels_avx512bf16;
 #elif defined(__aarch64__)
 extern const Kernels kernels_neon, kernels_neoni8mm;
 #endif
@@ -24,9 +24,8 @@ struct Level {
 const Level levels[] = {
     {Isa::scalar, &kernels_scalar},
 #if defined(__x86_64__)
-    {Isa::avx2, &kernels_avx2},
-    {Isa::avx512, &kernels_avx512},
-    {Isa::avx512icl, &kernels_avx512icl},
+    {Isa::avx2, &kernels_avx2},           {Isa::avx512, &kernels_avx512},
+    {Isa::avx512icl, &kernels_avx512icl}, {Isa::avx512bf16, &kernels_avx512bf16},
 #elif defined(__aarch64__)
     {Isa::neon, &kernels_neon},
     {Isa::neoni8mm, &kernels_neoni8mm},

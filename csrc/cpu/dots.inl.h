@@ -1,13 +1,20 @@
-// Products of float queries with single rows, as float32 sums: up to eight queries with all rows in order, and pairs of any.
+// Products of float queries with single rows, as float32 sums: a few queries with all rows in order, and pairs of any.
 #pragma once
 #include "rowwise.inl.h"
 
 namespace {
 
+template <int N>
+struct Count {
+    static constexpr int value = N;
+};
+
+constexpr int most_apart = simd::halves_floats ? 1 : 4, most_by_rows = simd::halves_floats ? 16 : 8;
+
 // Sums of a row's products with NQ queries, and of its squares, in the lanes of vectors.
 template <class T, int NQ>
-inline __attribute__((always_inline)) void dot_walk(const float* q, int64_t ldq, const char* row, int64_t dim, int64_t ahead, simd::F* dots,
-                                                    simd::F& own) {
+inline __attribute__((always_inline)) void float_walk(const float* q, int64_t ldq, const char* row, int64_t dim, int64_t ahead,
+                                                      simd::F* dots, simd::F& own) {
     using namespace simd;
     constexpr int U = NQ == 1 ? 4 : NQ == 2 ? 2 : 1;  // independent chains enough to hide the latency of fma
     F acc[NQ][U], square[U];
@@ -17,13 +24,7 @@ inline __attribute__((always_inline)) void dot_walk(const float* q, int64_t ldq,
     }
     const auto add_products = [&](F v, int64_t i, int u) {
         square[u] = fma(v, v, square[u]);
-        // q is zero-padded to whole vectors.
-        for (int j = 0; NQ <= fec::kMostApart && j < NQ; ++j) acc[j][u] = fma(v, load(q + j * ldq + i), acc[j][u]);
-        for (int j = 0; NQ > fec::kMostApart && j < NQ; j += 2) {
-            const I both = iload(reinterpret_cast<const int32_t*>(q + j / 2 * ldq + i));
-            acc[j][u] = fma(v, upper(both), acc[j][u]);
-            if (j + 1 < NQ) acc[j + 1][u] = fma(v, lower(both), acc[j + 1][u]);
-        }
+        for (int j = 0; j < NQ; ++j) acc[j][u] = fma(v, load(q + j * ldq + i), acc[j][u]);  // q is zero-padded to whole vectors
     };
     const T* p = reinterpret_cast<const T*>(row);
     int64_t i = 0;
@@ -39,6 +40,51 @@ inline __attribute__((always_inline)) void dot_walk(const float* q, int64_t ldq,
     }
     own = square[0];
     for (int j = 0; j < NQ; ++j) dots[j * W] = acc[j][0];
+}
+
+// The same with queries as bfloat16. Their words are a second stream, which keeps the prefetcher from the rows' when it is long: then
+// rows are asked for far ahead.
+template <class T, int NQ>
+inline __attribute__((always_inline)) void half_walk(const uint32_t* q, const char* row, int64_t dim, int64_t ahead, simd::F* dots,
+                                                     simd::F& own) {
+    using namespace simd;
+    F acc[NQ], square[2] = {zero(), zero()};
+    for (int j = 0; j < NQ; ++j) acc[j] = zero();
+    const auto add_products = [&](F first, F second) {
+        const Halves both = halve(first, second);
+        square[0] = fma(first, first, square[0]);
+        square[1] = fma(second, second, square[1]);
+        for (int j = 0; j < NQ; ++j, q += W) acc[j] = dot_halves(acc[j], both, iload(reinterpret_cast<const int32_t*>(q)));
+    };
+    const T* p = reinterpret_cast<const T*>(row);
+    int64_t i = 0;
+    for (; i + 2 * W <= dim; i += 2 * W) {
+        for (int64_t line = 0; ahead && line < static_cast<int64_t>(2 * W * sizeof(T)); line += 64)
+            prefetch_second(reinterpret_cast<const char*>(p + i) + ahead + line);
+        add_products(widen(p + i), widen(p + i + W));
+    }
+    if (i < dim) {
+        const int64_t left = dim - i;
+        add_products(left < W ? widen_n(p + i, left) : widen(p + i), left > W ? widen_n(p + i + W, left - W) : zero());
+    }
+    own = add(square[0], square[1]);
+    for (int j = 0; j < NQ; ++j) dots[j * W] = acc[j];
+}
+
+double halve_query(const float* q, int64_t dim, int64_t step, uint32_t* words) {
+    using simd::W;
+    double square = 0;
+    for (int64_t i = 0; i < dim; i += 2 * W, words += step) {
+        const int64_t here = dim - i < 2 * W ? dim - i : 2 * W;
+        float own[2 * W] = {}, taken[2 * W];
+        __builtin_memcpy(own, q + i, here * sizeof(float));
+        simd::to_halves(own, words, taken);
+        for (int64_t l = 0; l < here; ++l) {
+            const double off = static_cast<double>(own[l]) - static_cast<double>(taken[l]);
+            square += off * off;
+        }
+    }
+    return __builtin_sqrt(square);
 }
 
 template <class T, bool Centered>
@@ -79,16 +125,23 @@ void dot_pairs(const float* const* q, const Rows& x, const int64_t* ids, int64_t
 
 // One row after the other: two rows at once, though they would share the loads of the queries,
 // took a quarter longer, for the more there is to do between two lines, the fewer are on their way. W rows' lanes are summed together.
-template <class T, int NQ>
-inline void dot_rows_as(const float* q, int64_t ldq, const Rows& x, const int64_t* ids, int64_t first, int64_t n, float* out,
+template <class T, int NQ, bool Halved>
+inline void dot_rows_as(const float* q, int nq, int64_t ldq, const Rows& x, const int64_t* ids, int64_t first, int64_t n, float* out,
                         float* squares) {
     using namespace simd;
+    constexpr int kFar = 6;  // queries whose words are many enough
     F dots[NQ * W], own[W];
-    const int64_t ahead = fec::fetched_ahead(kAhead);
+    const int64_t ahead = !Halved ? fec::fetched_ahead(kAhead) : NQ >= kFar && !ids ? 4 * kAhead : 0;
     for (int64_t r = 0; r < n; r += W) {
         const int here = static_cast<int>(n - r < W ? n - r : W);
-        for (int at = 0; at < here; ++at) dot_walk<T, NQ>(q, ldq, row_at(x, ids, first, r + at), x.dim, ahead, dots + at, own[at]);
-        for (int j = 0; j < NQ; ++j) narrow_first(out + j * n + r, sum_each(dots + j * W), here);
+        for (int at = 0; at < here; ++at) {
+            const char* row = row_at(x, ids, first, r + at);
+            if constexpr (Halved)
+                half_walk<T, NQ>(reinterpret_cast<const uint32_t*>(q), row, x.dim, ahead, dots + at, own[at]);
+            else
+                float_walk<T, NQ>(q, ldq, row, x.dim, ahead, dots + at, own[at]);
+        }
+        for (int j = 0; j < nq; ++j) narrow_first(out + j * n + r, sum_each(dots + j * W), here);
         narrow_first(squares + r, sum_each(own), here);
     }
 }
@@ -97,23 +150,27 @@ void dot_rows(const float* q, int nq, int64_t ldq, const Rows& x, const int64_t*
               float* squares) {
     with_type(x.kind, [&](auto* tag) {
         using Value = typename Unqualified<decltype(tag)>::type;
-        switch (nq) {
+        const auto walk = [&](auto count) {
+            constexpr int NQ = decltype(count)::value;
+            if constexpr (NQ <= most_by_rows) dot_rows_as<Value, NQ, (NQ > most_apart)>(q, nq, ldq, x, ids, first, n, out, squares);
+        };
+        switch (nq <= most_apart ? nq : fec::padded_queries(nq)) {
             case 1:
-                return dot_rows_as<Value, 1>(q, ldq, x, ids, first, n, out, squares);
+                return walk(Count<1>{});
             case 2:
-                return dot_rows_as<Value, 2>(q, ldq, x, ids, first, n, out, squares);
+                return walk(Count<2>{});
             case 3:
-                return dot_rows_as<Value, 3>(q, ldq, x, ids, first, n, out, squares);
+                return walk(Count<3>{});
             case 4:
-                return dot_rows_as<Value, 4>(q, ldq, x, ids, first, n, out, squares);
-            case 5:
-                return dot_rows_as<Value, 5>(q, ldq, x, ids, first, n, out, squares);
+                return walk(Count<4>{});
             case 6:
-                return dot_rows_as<Value, 6>(q, ldq, x, ids, first, n, out, squares);
-            case 7:
-                return dot_rows_as<Value, 7>(q, ldq, x, ids, first, n, out, squares);
+                return walk(Count<6>{});
+            case 8:
+                return walk(Count<8>{});
+            case 12:
+                return walk(Count<12>{});
             default:
-                return dot_rows_as<Value, 8>(q, ldq, x, ids, first, n, out, squares);
+                return walk(Count<16>{});
         }
     });
 }

@@ -112,6 +112,7 @@ private:
         const int64_t dim = pair_.q.dim;
         shape(dim);
         const int64_t group = by_rows_ ? 1 : kernels_.width;  // queries side by side: their words of an element share cache lines
+        const int64_t halved = by_rows_ && n_ > kernels_.most_apart ? kernels_.width : 0;
         Buffer<float> q(group * dim);
         for (int64_t from = 0; from < n_; from += group) {
             const int64_t here = std::min(group, n_ - from);
@@ -124,35 +125,17 @@ private:
                 if (pair_.distance()) blind_[i] = !(square <= 0x1p100), norms_[i].unit = 2, norms_[i].shift = -square;
                 if (blind_[i]) std::fill_n(own, dim, 0.0f);
             }
+            if (halved) {
+                double& off = norms_[from].residual;
+                off = kernels_.halve_query(q.get(), dim, padded_queries(n_) * halved, words_.get() + from * halved) * (1 + 0x1p-20);
+                // A rounded row is within 2^-9 of itself, but for what is subnormal: no more than 2^-109 of any score.
+                if (kernels_.halves_rows) off += (norms_[from].norm + off) * (0x1p-9 * (1 + 0x1p-20)) + 0x1p-45;
+                continue;
+            }
             const Slot words = slot(from);
             for (int64_t d = 0; d < dim; ++d)
                 for (int64_t i = 0; i < here; ++i) std::memcpy(&words[d] + i, q.get() + i * dim + d, 4);
         }
-        for (int64_t i = 0; by_rows_ && n_ > kMostApart && i < n_; i += 2) join(i);
-    }
-
-    // Queries i and i + 1 as bfloat16 in the words of one row, the i / 2-th: i + 1's are the lower halves, and each upper half is the one
-    // with which its whole word, taken as a float, comes nearest to i's element.
-    void join(int64_t i) {
-        const uint32_t *even = row(i), *odd = i + 1 < n_ ? row(i + 1) : nullptr;
-        uint32_t* words = words_.get() + i / 2 * row_words_;  // of queries that have been joined, or these
-        const auto number = [](uint32_t bits) {
-            float value;
-            std::memcpy(&value, &bits, 4);
-            return static_cast<double>(value);
-        };
-        const auto upper = [](uint32_t bits, uint32_t low) {
-            const uint32_t size = bits & 0x7FFFFFFF, rest = size > low ? size - low : 0;
-            return (bits & 0x80000000) | ((rest + 0x8000) & 0xFFFF0000);
-        };
-        double residuals[2] = {};
-        for (int64_t d = 0; d < pair_.q.dim; ++d) {
-            const uint32_t a = even[d], b = odd ? odd[d] : 0, low = upper(b, 0) >> 16, word = upper(a, low) | low;
-            const double off[2] = {number(a) - number(word), number(b) - number(low << 16)};
-            for (int j = 0; j < 2; ++j) residuals[j] += off[j] * off[j];
-            words[d] = word;
-        }
-        for (int j = 0; j < 2 && i + j < n_; ++j) norms_[i + j].residual = std::sqrt(residuals[j]) * (1 + 0x1p-20);
     }
 
     void shape_codes() {

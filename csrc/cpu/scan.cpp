@@ -5,6 +5,7 @@ namespace {
 
 constexpr int64_t kBlockBytes = 256 << 10;  // a block's rows stay in the second-level cache while every panel meets them
 constexpr int64_t kMostRows = 240, kMostRowsOne = 1024;
+constexpr int64_t kLeastFresh = 6;  // queries worth coding rows afresh for
 
 bool all_zero(const Rows& x, int64_t row) {
     const auto* bytes = reinterpret_cast<const uint8_t*>(x.row(row));
@@ -26,9 +27,9 @@ bool scans_codes(const Pair& pair) {
 }
 
 bool scans_fresh(const Pair& pair) {
-    constexpr int64_t kLeastQueries = 6, kLeastDim = 64;
+    constexpr int64_t kLeastDim = 64;
     return family_of(pair) == Family::floats && !walks_by_rows(pair, nullptr) && kernels().search.code_group == 4 &&
-           pair.x.kind <= Kind::f64 && !pair.x.scale && !pair.x.ranges && pair.q.n >= kLeastQueries && pair.q.dim >= kLeastDim &&
+           pair.x.kind <= Kind::f64 && !pair.x.scale && !pair.x.ranges && pair.q.n >= kLeastFresh && pair.q.dim >= kLeastDim &&
            pair.q.dim <= kMostCoded;
 }
 
@@ -38,8 +39,10 @@ Coded fresh_codes(const Pair& pair) {
 
 bool walks_by_rows(const Pair& pair, const Coded* coded) {
     if (coded || family_of(pair) != Family::floats) return pair.q.n <= 2;
+    constexpr int64_t kHalfPanel = 8, kNear = 24 << 10;  // bytes of queries that the first-level cache holds while rows pass through
+    const bool near = pair.q.n <= kHalfPanel || padded_queries(pair.q.n) * pair.q.dim * 2 <= kNear;
     const bool as_stored = !pair.center && !(pair.distance() && (pair.x.scale || pair.form == Form::rows));
-    return pair.q.n <= kMostByRows && as_stored && !pair.x.ranges && pair.x.kind <= Kind::u8;
+    return pair.q.n <= kernels().search.most_by_rows && near && as_stored && !pair.x.ranges && pair.x.kind <= Kind::u8;
 }
 
 Centered::Centered(const Pair& pair) : pair_(pair) {
@@ -86,7 +89,7 @@ Scan::Scan(const Pair& pair, const Coded* coded, const Estimate& estimate, bool 
                             std::max<int64_t>(kernels_.tile_rows, (by_rows && family_ == Family::floats ? 2 : 1) * kBlockBytes / row_bytes /
                                                                       kernels_.tile_rows * kernels_.tile_rows)});
     block_rows_ = std::max<int64_t>(block_rows_, 1);
-    const int64_t lanes = by_rows ? kMostByRows : static_cast<int64_t>(kernels_.width) * kernels_.tile_vectors;
+    const int64_t lanes = by_rows ? kernels_.most_by_rows : static_cast<int64_t>(kernels_.width) * kernels_.tile_vectors;
     raw_.resize(block_rows_ * lanes);
     for (Buffer<float>* each : {&scale_, &bias_, &reach_, &squares_, &unit_, &closer_}) each->resize(block_rows_);
     std::fill_n(bias_.get(), block_rows_, 0.0f);

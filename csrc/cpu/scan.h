@@ -97,7 +97,7 @@ public:
 
     // The raw sums of panel p with the block, [row * vectors * W + lane] float or int32.
     const uint32_t* panel_sums(const QueryTile& tile, int64_t p);
-    // Those of a tile of kMostApart float queries or fewer, packed by rows: the same bits, but [query * n + row].
+    // Those of a tile of kFew float queries or fewer, packed by rows: the same bits, but [query * n + row].
     const uint32_t* few_sums(const QueryTile& tile);
     // The least of so many groups' largest estimates among those sums, a lane each: that many rows reach it.
     void panel_seeds(const QueryTile& tile, int64_t p, int64_t groups, float* seeds);

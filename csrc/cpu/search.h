@@ -15,8 +15,10 @@ enum class Form : int { floats, ints, rows, bits };
 // What the canonical kernel sums for each row: q.x; q.x and x.x; |q - scale * x|^2.
 enum class Sums : int { dot, dot_and_norm, squared };
 
-// Up to so many float queries go row by row, in one stream through memory: a panel of so few would be half empty.
-constexpr int kMostByRows = 8, kMostApart = 4;
+constexpr int kFew = 4;  // queries whose rows are read across, a lane each: see dot_few
+
+// Queries that a walk by rows takes for n of them whose elements share words; those added are zeros.
+inline int64_t padded_queries(int64_t n) { return n <= 4 ? n : n <= 8 ? (n + 1) / 2 * 2 : (n + 3) / 4 * 4; }
 
 // A score that passed its query's threshold.
 struct Hit {
@@ -53,6 +55,9 @@ struct SearchKernels {
     int tile_rows;     // rows a tile holds in registers
     int code_group;    // elements of codes a lane holds: 4 (signed bytes) or 2 (int16)
     bool code_unsigned_panel;
+    int most_apart;    // float queries that walk by rows as they are: more come as bfloat16, two elements to a word
+    int most_by_rows;  // and all that walk by rows at all, in one stream through memory: a panel of so few would be half empty
+    bool halves_rows;  // whether rows meet bfloat16 queries as bfloat16, too
 
     // Rows as float32, `ld` floats apart: codes scaled if `scaled`, values with ranges dequantized. ids null: first, first + 1, ...
     void (*widen_rows)(const Rows& x, const int64_t* ids, int64_t first, int64_t n, bool scaled, float* out, int64_t ld);
@@ -81,10 +86,13 @@ struct SearchKernels {
     // out[i] = q[i] . (row ids[i] less the center, where there is one), one pair after the other.
     void (*dot_pairs)(const float* const* q, const Rows& x, const int64_t* ids, int64_t n, const float* center, float* out);
 
-    // One to kMostByRows queries against rows walked one after the other, out[query * n + row], and the rows' own squares. More than
-    // kMostApart of them come as bfloat16, two to a word: as floats they would fill the first-level cache.
+    // One to most_by_rows queries against rows walked one after the other, out[query * n + row], and the rows' own squares. More than
+    // most_apart of them, padded_queries() then, come as halve_query() puts them, side by side every 2 W elements; ldq is for the others.
     void (*dot_rows)(const float* q, int nq, int64_t ldq, const Rows& x, const int64_t* ids, int64_t first, int64_t n, float* out,
                      float* squares);
+    // A query as bfloat16, the W words of every 2 W elements `step` words apart. Returns the distance from the query to what they stand
+    // for.
+    double (*halve_query)(const float* q, int64_t dim, int64_t step, uint32_t* words);
     void (*code_dot_rows)(const int16_t* q, const Rows& x, const int64_t* ids, int64_t first, int64_t n, int32_t* out);
     // Nibbles: the query's even elements, then its odd ones, both zero-padded to whole vectors.
     void (*nibble_dot_rows)(const int8_t* even, const int8_t* odd, const Rows& x, const int64_t* ids, int64_t first, int64_t n,

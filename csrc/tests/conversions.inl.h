@@ -154,6 +154,29 @@ void check_codes() {
 }
 
 // A row read vector after vector gives the elements in order, wherever in a line it begins.
+void check_halves() {
+    constexpr int n = 2 * W;
+    for (int64_t i = 0; i < 4096; ++i) {
+        float query[n], row[n], taken[n];
+        uint32_t words[W];
+        double want = 0, size = 0;
+        for (int l = 0; l < n; ++l) {
+            query[l] = static_cast<float>(static_cast<int>(random_bits() % 200001) - 100000) / 777;
+            row[l] = static_cast<float>(static_cast<int>(random_bits() % 511) - 255);  // a bfloat16
+        }
+        simd::to_halves(query, words, taken);
+        for (int l = 0; l < n; ++l) {
+            if (simd::halves_floats) expect_same("to_halves", i, taken[l], value_of(nearest_bf16(query[l])));
+            expect_near("to_halves", i, taken[l], query[l], __builtin_fabs(query[l]) * 0x1.01p-8 + 0x1p-126);
+            const double product = static_cast<double>(taken[l]) * row[l];
+            want += product, size += __builtin_fabs(product);
+        }
+        const simd::Halves both = simd::halve(simd::load(row), simd::load(row + W));
+        const F got = simd::dot_halves(simd::set1(1.0f), both, simd::iload(reinterpret_cast<const int32_t*>(words)));
+        expect_near("dot_halves", i, simd::sum(got), want + W, size * 0x1p-20);
+    }
+}
+
 void check_joined() {
     constexpr int vectors = 4, apart = 16;
     alignas(64) float row[apart + (vectors + 1) * W];

@@ -23,6 +23,7 @@ void vocabulary_scalar();
 void vocabulary_avx2();
 void vocabulary_avx512();
 void vocabulary_avx512icl();
+void vocabulary_avx512bf16();
 #elif defined(__aarch64__)
 void vocabulary_neon();
 void vocabulary_neoni8mm();
@@ -38,9 +39,8 @@ struct Level {
 const Level levels[] = {
     {Isa::scalar, vocabulary_scalar},
 #if defined(__x86_64__)
-    {Isa::avx2, vocabulary_avx2},
-    {Isa::avx512, vocabulary_avx512},
-    {Isa::avx512icl, vocabulary_avx512icl},
+    {Isa::avx2, vocabulary_avx2},           {Isa::avx512, vocabulary_avx512},
+    {Isa::avx512icl, vocabulary_avx512icl}, {Isa::avx512bf16, vocabulary_avx512bf16},
 #elif defined(__aarch64__)
     {Isa::neon, vocabulary_neon},
     {Isa::neoni8mm, vocabulary_neoni8mm},

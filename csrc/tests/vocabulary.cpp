@@ -176,6 +176,7 @@ void FEC_CHECK() {
     check_narrow8<uint8_t>("narrow uint8", 0);
     check_codes();
     check_joined();
+    check_halves();
     check_arithmetic();
     check_rounding_and_sums();
     check_float64();

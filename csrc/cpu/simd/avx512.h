@@ -156,7 +156,7 @@ inline I iadd(I a, I b) { return _mm512_add_epi32(a, b); }
 inline I iload(const int32_t* p) { return _mm512_loadu_si512(p); }
 inline I iset1(int32_t v) { return _mm512_set1_epi32(v); }
 inline F to_float(I v) { return _mm512_cvtepi32_ps(v); }
-// Two bfloat16 a lane: the one in its upper half, whose last bits are the other's; and that other.
+// Two bfloat16 a lane: the one in its upper half, as a float whose last bits are the other's; and that other.
 inline F upper(I v) { return _mm512_castsi512_ps(v); }
 inline F lower(I v) { return _mm512_castsi512_ps(_mm512_slli_epi32(v, 16)); }
 inline I magnitude(F v) { return _mm512_castps_si512(abs(v)); }  // orders as |v| does, NaN above infinity

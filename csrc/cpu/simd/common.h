@@ -49,6 +49,33 @@ inline F join_next(const T* x, F&, I) {
     return widen(x);
 }
 
+#ifndef FEC_BF16
+// Products of 2 W floats with as many of a query's that are bfloat16, two to a word: elements l and W + l in lane l.
+struct Halves {
+    F first, second;
+};
+inline Halves halve(F first, F second) { return {first, second}; }
+inline F dot_halves(F acc, Halves v, I words) { return fma(v.second, upper(words), fma(v.first, lower(words), acc)); }
+
+constexpr bool halves_floats = false;  // whether halve() rounds, because an instruction multiplies bfloat16
+
+// The words of 2 W floats, and the floats they stand for: an upper half is chosen so that its whole word comes nearest.
+inline void to_halves(const float* v, uint32_t* words, float* taken) {
+    const auto nearest = [](float x, uint32_t low) {
+        uint32_t bits;
+        __builtin_memcpy(&bits, &x, 4);
+        const uint32_t size = bits & 0x7FFFFFFF, rest = size > low ? size - low : 0;
+        return (bits & 0x80000000) | ((rest + 0x8000) & 0xFFFF0000) | low;
+    };
+    for (int l = 0; l < W; ++l) {
+        const uint32_t low = nearest(v[l], 0);
+        words[l] = nearest(v[W + l], low >> 16);
+        __builtin_memcpy(taken + l, &low, 4);
+        __builtin_memcpy(taken + W + l, words + l, 4);
+    }
+}
+#endif
+
 // The first n of 8 elements as float64, the rest zero.
 template <class T>
 inline D dwiden_n(const T* p, int64_t n) {

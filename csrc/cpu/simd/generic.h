@@ -194,7 +194,7 @@ inline I iload(const int32_t* p) {
 }
 inline I iset1(int32_t v) { return I{} + v; }
 inline F to_float(I v) { return __builtin_convertvector(v, F); }
-// Two bfloat16 a lane: the one in its upper half, whose last bits are the other's; and that other.
+// Two bfloat16 a lane: the one in its upper half, as a float whose last bits are the other's; and that other.
 inline F upper(I v) {
     F out;
     __builtin_memcpy(&out, &v, sizeof out);

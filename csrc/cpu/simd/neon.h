@@ -143,7 +143,7 @@ inline I iadd(I a, I b) { return vaddq_s32(a, b); }
 inline I iload(const int32_t* p) { return at<I>(p); }
 inline I iset1(int32_t v) { return vdupq_n_s32(v); }
 inline F to_float(I v) { return vcvtq_f32_s32(v); }
-// Two bfloat16 a lane: the one in its upper half, whose last bits are the other's; and that other.
+// Two bfloat16 a lane: the one in its upper half, as a float whose last bits are the other's; and that other.
 inline F upper(I v) { return vreinterpretq_f32_s32(v); }
 inline F lower(I v) { return vreinterpretq_f32_s32(vshlq_n_s32(v, 16)); }
 inline I magnitude(F v) { return vreinterpretq_s32_f32(abs(v)); }
