@@ -183,11 +183,12 @@ def to_device(x: Any, device: str) -> Any:
 
 
 def beside(x: Any, name: str, data: Any) -> Any:
-    """A side array where `data` is, on the host as numpy or as a tensor on its device, dense and without gradient; None stays None."""
+    """A side array where `data` is, on the host as numpy or as a tensor on its device, dense, native and without gradient; None stays."""
     if x is None:
         return None
     if isinstance(data, np.ndarray):
-        return np.ascontiguousarray(to_host(x, name))
+        values = to_host(x, name)
+        return np.ascontiguousarray(values, values.dtype.newbyteorder("="))
     return to_device(intake(x, name)[0], str(data.device)).detach().contiguous()
 
 

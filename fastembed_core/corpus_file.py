@@ -176,7 +176,7 @@ def _described(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
 
 def _layout(description: dict[str, Any]) -> tuple[Layout, int, int]:
     numbers = [description[name] for name in ("rows", "dim", "next_id")]
-    _require(all(type(number) is int and 0 <= number < 2**63 for number in numbers), f"its rows, dim and next id are {numbers}")
+    _require(all(type(number) is int and 0 <= number <= 2**63 for number in numbers), f"its rows, dim and next id are {numbers}")
     n, dim, next_id = numbers
     precision, metric, scan = description["precision"], description["metric"], description["scan"]
     _require(precision in (*FLOAT_PRECISIONS, *PRECISIONS), f"its precision is {precision!r}")

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 import fastembed_core as fc
-from fastembed_core.ops.scores import MAX_DIM_8BIT, MAX_DIM_INT8_IP
+from fastembed_core.ops.scores import MAX_DIM_8BIT, MAX_DIM_BITS, MAX_DIM_INT8_IP
 
 X = np.arange(24, dtype=np.float32).reshape(6, 4)
 I8, U8 = X.astype(np.int8), X.astype(np.uint8)
 ROW = fc.Codes(I8, "int8_row", 4, scale=np.ones(6, np.float32))
 BITS = fc.Codes(U8, "ubinary", 32)
+LONG = fc.Codes(np.zeros((1, MAX_DIM_BITS // 8 + 1), np.uint8), "ubinary", MAX_DIM_BITS + 1)
 RANGED = fc.Codes(I8, "int8", 4, ranges=np.stack([np.zeros(4), np.ones(4)]).astype(np.float32))
 ZEROS = np.zeros((6, 2), np.float32), np.zeros((6, 2), np.int64)
 
@@ -90,6 +91,8 @@ CASES: dict[str, Case] = {
     "int8 ip too long": (ValueError, "queries", lambda: long_ip(np.int8, MAX_DIM_INT8_IP + 1)),
     "uint8 ip too long": (ValueError, "queries", lambda: long_ip(np.uint8, MAX_DIM_8BIT + 1)),
     "int8 sqeuclidean too long": (ValueError, "queries", lambda: long_ip(np.int8, MAX_DIM_8BIT + 1, "sqeuclidean")),
+    "too many bits": (ValueError, "queries", lambda: fc.topk(LONG, LONG, 1, metric="hamming")),
+    "tokens of too many bits": (ValueError, "queries", lambda: fc.maxsim(LONG, LONG, metric="ip", document_offsets=[0, 1])),
     # masks
     "mask too short": (ValueError, "mask", lambda: fc.topk(X, X, 1, mask=np.ones(5, bool))),
     "mask of another batch": (ValueError, "mask", lambda: fc.topk(X, X, 1, mask=np.ones((5, 6), bool))),

@@ -117,6 +117,29 @@ def test_sums_of_codes_that_would_leave_int32(backend: str, at_once: int) -> Non
     cases.assert_same(fc.topk(queries[:at_once], codes, 1, metric="ip", backend=backend), expected, "int8")
 
 
+@pytest.mark.parametrize("metric", ["l2", "sqeuclidean"])
+def test_estimates_that_leave_float32(backend: str, metric: str) -> None:
+    """Bytes count a distance in steps of the query: of a tiny one and large rows all are beyond the largest float."""
+    if backend != "cpu":
+        pytest.skip("scans the rows, whatever stands beside them")
+    rng = cases.rng_of("beyond", metric)
+    queries = (rng.standard_normal((12, 64)) * 2.0**-34).astype(np.float32)
+    half = (rng.standard_normal((400, 64)) * 2.0**45).astype(np.float32)
+    x = np.concatenate([half, -half])
+    check(backend, queries, x, metric, 3, 12, "beyond")
+
+
+@pytest.mark.parametrize("queries", [1, 9])
+def test_many_products_too_small_for_float32(backend: str, queries: int) -> None:
+    """Each is rounded by half the least float there is, all of a row's in one direction, and a row of NaN lies beside."""
+    if backend != "cpu":
+        pytest.skip("sums in float64")
+    d, least = 1 << 20, 2.0**-75  # whose square is half the least float
+    far = np.where(np.arange(d) % 2, 0.51, -0.49) * least  # as near as rounding makes it seem
+    x = np.stack([far, far, far, np.full(d, 0.49 * least), np.full(d, np.nan), far]).astype(np.float32)
+    assert fc.topk(np.full((queries, d), 2 * least, np.float32), x, 1, metric="l2", backend=backend)[1].tolist() == [[3]] * queries
+
+
 @pytest.mark.parametrize("metric", cases.FLOAT_METRICS)
 @pytest.mark.parametrize("at_once", [1, 20])
 def test_runs_of_allowed_rows_between_single_ones(backend: str, metric: str, at_once: int) -> None:

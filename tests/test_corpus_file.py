@@ -221,7 +221,7 @@ def test_numbers_that_lie_are_refused(tmp_path: Path) -> None:
     fc.Corpus.load(path, verify=True)  # the helper itself keeps a good file good
     for field in ("rows", "dim", "next_id"):
         for value in (*HUGE, description[field] + 1):
-            if field == "next_id" and type(value) is int and 0 <= value < 2**63:
+            if field == "next_id" and type(value) is int and 0 <= value <= 2**63:
                 continue
             path.write_bytes(assembled(content, description | {field: value}))
             refused(path, mmap=isinstance(value, int))
@@ -287,6 +287,15 @@ def test_descriptions_that_describe_nothing_are_refused(tmp_path: Path) -> None:
         refused(path)
     path.write_bytes(assembled(content, description, size=offset))
     assert "bytes of" in refused(path)
+
+
+def test_the_largest_id_there_is(tmp_path: Path) -> None:
+    corpus = fc.Corpus(X[:2], ids=[7, 2**63 - 1])
+    corpus.save(tmp_path / "corpus")
+    loaded = fc.Corpus.load(tmp_path / "corpus")
+    assert loaded.ids.tolist() == [7, 2**63 - 1]
+    with pytest.raises(ValueError, match="the next free id"):
+        loaded.append(X[:1])
 
 
 def test_rows_without_elements_are_counted_by_their_ids(tmp_path: Path) -> None:

@@ -198,6 +198,14 @@ def test_layouts(backend: str, pairing: cases.Pairing, layout: str, tmp_path: pa
             cases.assert_same(fc.topk(queries, corpus, 6, metric=metric, backend=backend), expected, f"{layout} D={d}")
 
 
+def test_scales_in_another_byte_order(backend: str) -> None:
+    codes = fc.quantize(cases.rng_of("scales").standard_normal((50, 16)).astype(np.float32), "int8_row")
+    assert codes.scale is not None
+    swapped = fc.Codes(codes.data, codes.precision, codes.dim, codes.scale.astype(codes.scale.dtype.newbyteorder()))
+    expected = fc.topk(codes[:3], codes, 4, metric="ip", backend="reference")
+    cases.assert_same(fc.topk(codes[:3], swapped, 4, metric="ip", backend=backend), expected)
+
+
 def test_one_row_repeated_by_a_zero_stride(backend: str) -> None:
     row = cases.rng_of("broadcast").standard_normal((1, 19)).astype(np.float32)
     corpus = np.broadcast_to(row, (3000, 19))

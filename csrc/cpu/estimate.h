@@ -114,9 +114,9 @@ private:
     double slack(const QueryNorms& q, RowNorms x) const {
         if (error == Error::dot) return ((gamma_ * q.norm + q.residual) * x.reach + kFloor) * std::fabs(q.unit);
         if (error == Error::squared) return gamma_ * (q.norm + x.reach) * (q.norm + x.reach) + 2 * q.residual * x.reach + 4 * kFloor;
-        const double t = x.reach + x.norm, whole = q.norm + center_ + t;
+        const double t = x.reach + x.norm, row = center_ + t, whole = q.norm + row;
         const double off = q.norm * x.reach + (q.residual + 0x1p-20 * q.norm) * x.norm;
-        if (metric_ == Metric::ip || metric_ == Metric::cosine) return off + gamma_ * q.norm * whole + kFloor * (1 + q.unit);
+        if (metric_ == Metric::ip || metric_ == Metric::cosine) return off + gamma_ * q.norm * row + kFloor * (1 + q.unit);
         return 2 * off + 0x1p-20 * t * t + gamma_ * (whole + center_) * (whole + center_) + kFloor * (1 + q.unit);
     }
 

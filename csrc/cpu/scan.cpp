@@ -196,7 +196,7 @@ void Scan::describe_row(int64_t i, double square) {
         case Estimate::Error::none:
         case Estimate::Error::squared:
             if (pair_.metric != Metric::ip) bias = static_cast<float>(-0.5 * square);
-            reach = static_cast<float>(std::sqrt(square) * (1 + 0x1p-10));
+            reach = static_cast<float>(std::sqrt(square) * (1 + 0x1p-10) + 0x1p-60);
             if (!(square <= 0x1p100)) scale = NAN;
             break;
         default:

@@ -94,6 +94,8 @@ public:
     // Leaves out rows that repeat the `most` rows right before them byte for byte, which win every tie: no query has such a row among its
     // `most` best. Their estimates are -inf. After load(), or row_sums(), of a block whose rows are all allowed.
     void leave_out_repeats(int64_t most);
+    // Whether it left out a row of the block: what overflows has an estimate of -inf, too.
+    bool left_out(int64_t row) const { return scales_[row] == 0 && biases_[row] == -kUnbounded; }
 
     // The raw sums of panel p with the block, [row * vectors * W + lane] float or int32.
     const uint32_t* panel_sums(const QueryTile& tile, int64_t p);

@@ -225,7 +225,7 @@ private:
         hits = worker.scan->approach(tile, first, hits, [&](const Hit& hit) {
             const int64_t i = first + hit.lane, row = block.row(hit.row), query = first_ + i;
             if (i >= tile.size() || tile.nan(i)) return false;  // no threshold stops a NaN estimate
-            if (hit.estimate == -kUnbounded) return false;
+            if (hit.estimate == -kUnbounded && worker.scan->left_out(hit.row)) return false;
             if (per_query_mask() && allowed_.masked_out(query, row)) return false;
             if (allowed_.excludes && allowed_.excluded(query, row)) return false;
             worker.kept += way.fresh && worker.reservoirs[static_cast<size_t>(i)].threshold > -kUnbounded;  // each costs a sum

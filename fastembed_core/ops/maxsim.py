@@ -28,7 +28,7 @@ from ..metrics import SIMILARITIES, canonical_name
 from ._search import Pair, deliver, k_of, outputs_of, places_spec
 from ._spec import Spec
 from ._traced import traced
-from .scores import MAX_DIM_8BIT, MAX_DIM_INT8_IP, Score, score_of
+from .scores import MAX_DIM_8BIT, MAX_DIM_INT8_IP, Score, check_bits, score_of
 
 # A ranking by integer keys has no room between INT32_MIN, what a document without tokens scores, and a place that none fills:
 # meanwhile such a document has this score, which no sum reaches.
@@ -181,6 +181,8 @@ def _score_of(q: Queries, x: TokenSets, metric: str | None) -> Score:
     if name not in SIMILARITIES:
         raise ValueError(f"metric: got {metric!r}, expected ip or cosine")
     if bits and q.rows.dim == x.rows.dim:
+        if name == "ip":
+            check_bits(q.rows.dim, "queries")
         score = Score(name, "float", np.dtype(np.int32 if name == "ip" else np.float32))
     else:
         score = score_of(q.rows, x.rows, name, ("queries", "documents"))

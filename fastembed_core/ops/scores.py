@@ -24,6 +24,7 @@ from ..arrays import Rows
 # The largest D whose sum stays inside int32: 128 * 128 * 131071 and 255 * 255 * 33025 are below 2 ** 31.
 MAX_DIM_INT8_IP = 131_071
 MAX_DIM_8BIT = 33_025
+MAX_DIM_BITS = 1 << 24  # the largest distance up to which float32, the type of scans' estimates, holds every whole number
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ def score_of(q: Rows, x: Rows, metric: str, names: tuple[str, str] = ("queries",
     allowed = metrics.BIT_METRICS if form == "bits" else metrics.SIMILARITIES if bits else set(metrics.METRICS) - metrics.BIT_METRICS
     if metric not in allowed:
         raise TypeError(f"metric: got {metric!r} for {_say(q)} and {_say(x)}, expected one of {', '.join(sorted(allowed))}")
+    if metric == "hamming":
+        check_bits(q.dim, names[0])
     integer = metric == "hamming" or (form == "int" and metric in ("ip", "sqeuclidean"))
     if form in ("int", "row"):
         int8_dot = q.kind != "u8" and metric in metrics.SIMILARITIES
@@ -81,6 +84,12 @@ def score_of(q: Rows, x: Rows, metric: str, names: tuple[str, str] = ("queries",
                 f"{names[0]}: got dimension {q.dim} for {metric} on {_say(q)}, expected at most {limit} so that sums fit int32"
             )
     return Score(metric, form, np.dtype(np.int32 if integer else np.float32))
+
+
+def check_bits(dim: int, name: str) -> None:
+    """Raise for vectors of bits whose distances are not all numbers that float32 has."""
+    if dim > MAX_DIM_BITS:
+        raise ValueError(f"{name}: got {dim} bits, expected at most {MAX_DIM_BITS} so that float32 holds any distance")
 
 
 def _form(q: Rows, x: Rows) -> str | None:
