@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
+_MOST = 4096  # each keeps scratch of its own
+
 _limit: ContextVar[int | None] = ContextVar("fastembed_core_threads", default=None)
 _num_threads: int | None = None
 
@@ -38,7 +40,7 @@ def _default() -> tuple[int, str]:
         try:
             return _checked(int(asked)), "FASTEMBED_CORE_NUM_THREADS"
         except ValueError:
-            raise ValueError(f"FASTEMBED_CORE_NUM_THREADS: got {asked!r}, expected an integer of at least 1") from None
+            raise ValueError(f"FASTEMBED_CORE_NUM_THREADS: got {asked!r}, expected an integer of 1 to {_MOST}") from None
     affinity = getattr(os, "sched_getaffinity", None)
     cpus = len(affinity(0)) if affinity else (os.cpu_count() or 1)
     why = f"{cpus} CPUs in the affinity mask" if affinity else f"{cpus} CPUs"
@@ -88,7 +90,7 @@ def limit(n: int) -> Iterator[None]:
 
 def _checked(n: int) -> int:
     if isinstance(n, bool) or not isinstance(n, int):
-        raise TypeError(f"threads: got {type(n).__name__}, expected an int of at least 1")
-    if n < 1:
-        raise ValueError(f"threads: got {n}, expected an int of at least 1")
+        raise TypeError(f"threads: got {type(n).__name__}, expected an int of 1 to {_MOST}")
+    if not 1 <= n <= _MOST:
+        raise ValueError(f"threads: got {n}, expected an int of 1 to {_MOST}")
     return n

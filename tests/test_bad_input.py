@@ -124,6 +124,10 @@ CASES: dict[str, Case] = {
     "indices in int32": (ValueError, "out", lambda: fc.topk(X, X, 2, out=(ZEROS[0], ZEROS[1].astype(np.int32)))),
     "lists as outputs": (TypeError, "out", lambda: fc.topk(X, X, 2, out=([], []))),
     "read-only output": (ValueError, "out", lambda: fc.similarity(X, X, out=np.broadcast_to(np.float32(0), (6, 6)))),
+    # threads
+    "no threads": (ValueError, "threads", lambda: fc.set_num_threads(0)),
+    "more threads than C counts": (ValueError, "threads", lambda: fc.set_num_threads(10**12)),
+    "half a thread": (TypeError, "threads", lambda: fc.set_num_threads(0.5)),  # type: ignore[arg-type]
     # backends
     "unknown backend": (ValueError, "backend", lambda: fc.topk(X, X, 1, backend="gpu")),
 }

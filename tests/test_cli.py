@@ -248,7 +248,7 @@ def test_search_edges(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (("queries.npy", "corpus.npy", "--metric", "cosin"), "did you mean 'cosine'?"),
         (("queries.npy", "corpus.npy", "--mask", "narrow.npy"), "mask: got float32, expected bool"),
         (("queries.npy", "corpus.npy", "--mask", "absent.npy"), "absent.npy: No such file or directory"),
-        (("queries.npy", "corpus.npy", "--threads", "0"), "threads: got 0, expected an int of at least 1"),
+        (("queries.npy", "corpus.npy", "--threads", "0"), "threads: got 0, expected an int of 1 to 4096"),
         (("queries.npy", "corpus.npy", "--backend", "abacus"), "backend: got 'abacus', expected 'auto' or one of"),
         (("queries.npy", "corpus.npy", "--rescore", "narrow.npy"), "--rescore: got rows of shape (4, 3), expected (211, 45) as the corpus"),
         (("queries.npy", "corpus.npy", "--candidates", "9"), "--candidates: got a number without --rescore"),

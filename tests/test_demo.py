@@ -230,7 +230,7 @@ def test_demo(encoder: _encoder.Encoder, capsys: pytest.CaptureFixture[str], mon
     [
         (["--k", "0"], "--k: got 0, expected an int of at least 1"),
         (["--modules", "shutil,nonesuch"], "--modules: got 'nonesuch', expected top-level modules of the standard library"),
-        (["--threads", "-1"], "threads: got -1, expected an int of at least 1"),
+        (["--threads", "-1"], "threads: got -1, expected an int of 1 to 4096"),
     ],
 )
 def test_demo_mistakes(capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str) -> None:

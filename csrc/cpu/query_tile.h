@@ -99,7 +99,7 @@ private:
         row_words_ = rounded_up(std::max(words, 2 * half_words_), 2 * kernels_.width) + 2 * kernels_.width;
         const int64_t total = by_rows_ ? n_ * row_words_ : rounded_up(n_, panel_width()) * std::max<int64_t>(words, 1);
         words_.resize(total);
-        std::memset(words_.get(), 0, static_cast<size_t>(total) * 4);
+        std::fill_n(words_.get(), total, 0u);
     }
     void set_norm(int64_t i, double square, double scale) {
         const bool scaled = pair_.form == Form::rows && family_ == Family::codes;
@@ -142,7 +142,7 @@ private:
         const int64_t group = !by_rows_ ? kernels_.code_group : signs_ ? 4 : 2;
         shape(((signs_ ? rounded_up(pair_.q.dim, 8) : pair_.q.dim) + group - 1) / group);
         starts_.resize(rounded_up(n_, panel_width()));
-        std::memset(starts_.get(), 0, static_cast<size_t>(rounded_up(n_, panel_width())) * 4);
+        std::fill_n(starts_.get(), rounded_up(n_, panel_width()), 0);
     }
 
     // code_group elements a word; the query's side is unsigned where the panel is.
