@@ -140,6 +140,23 @@ def test_many_products_too_small_for_float32(backend: str, queries: int) -> None
     assert fc.topk(np.full((queries, d), 2 * least, np.float32), x, 1, metric="l2", backend=backend)[1].tolist() == [[3]] * queries
 
 
+@pytest.mark.parametrize("metric", ["ip", "cosine"])
+def test_rows_that_bfloat16_rounds_apart(backend: str, metric: str) -> None:
+    """A few queries meet rows as bfloat16: here each element of the best row is rounded down by half a step, and all others' are up."""
+    if backend != "cpu":
+        pytest.skip("scans floats")
+    rng = cases.rng_of("bfloat16", metric)
+    d, half = 32, 2.0**-8
+    x = np.full((400, d), 1 + 1.01 * half, np.float32)
+    x[np.arange(400), rng.integers(0, d, 400)] -= rng.uniform(0.002, 0.004, 400).astype(np.float32)
+    x[[131, 257, 390]] = 1 + half
+    for queries in range(1, 18):
+        q = np.ones((queries, d), np.float32)
+        expected = fc.topk(q, x, 3, metric=metric, backend="numpy")
+        assert set(expected[1][0]) == {131, 257, 390}
+        cases.assert_same(fc.topk(q, x, 3, metric=metric, backend=backend), expected, f"Q={queries}")
+
+
 @pytest.mark.parametrize("metric", cases.FLOAT_METRICS)
 @pytest.mark.parametrize("at_once", [1, 20])
 def test_runs_of_allowed_rows_between_single_ones(backend: str, metric: str, at_once: int) -> None:
