@@ -7,16 +7,23 @@ constexpr int64_t kBlockBytes = 256 << 10;  // a block's rows stay in the second
 constexpr int64_t kMostRows = 240, kMostRowsOne = 1024;
 constexpr int64_t kLeastFresh = 6;  // queries worth coding rows afresh for
 
-bool all_zero(const Rows& x, int64_t row) {
-    const auto* bytes = reinterpret_cast<const uint8_t*>(x.row(row));
-    const int64_t size = bits_of(x.kind) / 8;
-    for (int64_t d = 0; d < x.dim; ++d) {
-        int any = 0;
-        for (int64_t b = 0; b < size - 1; ++b) any |= bytes[d * size + b];
-        any |= bytes[d * size + size - 1] & (size > 1 ? 0x7F : 0xFF);  // the sign of a zero does not count
-        if (any) return false;
+// Whether all elements of a row of Words are zeros of either sign.
+template <class Word>
+bool zeros(const char* row, int64_t dim) {
+    Word any = 0;
+    for (int64_t d = 0; d < dim; ++d) {
+        Word bits;
+        std::memcpy(&bits, row + d * static_cast<int64_t>(sizeof bits), sizeof bits);
+        any = static_cast<Word>(any | bits << 1);
     }
-    return true;
+    return any == 0;
+}
+
+bool all_zero(const Rows& x, int64_t row) {
+    const int bits = bits_of(x.kind);
+    return bits == 16   ? zeros<uint16_t>(x.row(row), x.dim)
+           : bits == 32 ? zeros<uint32_t>(x.row(row), x.dim)
+                        : zeros<uint64_t>(x.row(row), x.dim);
 }
 
 }  // namespace
@@ -239,10 +246,11 @@ void Scan::describe_fresh() {
     const float least = distance ? 0.0f : 0x1p-100f;
     for (int64_t i = 0; i < block_.n; ++i) {
         const float square = squares_[i], norm = __builtin_sqrtf(square), unit = cosine && square > 0 ? 1 / norm : 1.0f;
-        unit_[i] = square >= least && square <= 0x1p100f ? unit : NAN;
+        const bool zero = square == 0 && scale_[i] == 0;
+        unit_[i] = zero || (square >= least && square <= 0x1p100f) ? unit : NAN;
         closer_[i] = cosine ? 1.0f : norm * up + 0x1p-60f;
         const float residual = __builtin_sqrtf(reach_[i]) * up + 0x1p-20f * norm;
-        const bool known = square >= 0x1p-60f ? square <= 0x1p100f : square == 0 && scale_[i] == 0;
+        const bool known = square >= 0x1p-60f ? square <= 0x1p100f : zero;
         bias_[i] = distance ? -0.5f * square : 0.0f;
         scale_[i] = known ? scale_[i] * unit : NAN;
         reach_[i] = known ? residual * unit * up : 0.0f;
