@@ -36,13 +36,11 @@ CALLS: dict[str, Callable[[SimpleNamespace, str | None], Any]] = {
     "embedding_bag": lambda o, backend: fec.embedding_bag(o.table, o.ids, o.offsets, backend=backend),
     "maxsim": lambda o, backend: fec.maxsim(o.query, o.tokens, document_offsets=o.offsets, k=o.k, backend=backend),
 }
-# The operation whose cells do the work of one that has none.
-_CELLS = {"assign": "topk"}
 
 
 def missing(workload: Workload, backend: str) -> str | None:
     """Why a backend cannot run a workload's operation, None where it can."""
-    record, cell = dispatch.get_backend(backend), _CELLS.get(workload.op, workload.op)
+    record, cell = dispatch.get_backend(backend), dispatch.ENGINES.get(workload.op, workload.op)
     if workload.op not in CALLS or cell not in record.ops:
         return f"{backend} has no {workload.op}"
     if reason := record.missing():
@@ -71,7 +69,7 @@ def _floats(x: Rows) -> np.ndarray:
         return x.data.astype(np.float32, copy=False)
     if x.kind == "bits":
         return np.unpackbits(x.data.view(np.uint8) ^ np.uint8(x.flip), axis=1)[:, : x.dim].astype(np.float32) * 2 - 1
-    from fastembed_core.backends.reference.scores import code_values
+    from fastembed_core.backends.reference._scores import code_values
 
     return code_values(x).astype(np.float32)
 

@@ -31,7 +31,6 @@ KIND_OF_DTYPE = {
     "uint8": "u8",
 }
 FLOAT_KINDS = frozenset({"f32", "f16", "bf16", "f64"})
-_ACCEPTED = "float32, float16, bfloat16 or float64"
 
 
 def is_torch(x: Any) -> bool:
@@ -93,7 +92,18 @@ def intake(x: Any, name: str) -> tuple[Any, str, Origin]:
         return _from_torch(x, name)
     if hasattr(x, "__dlpack__"):
         return _from_dlpack(x, name)
-    raise TypeError(f"{name}: got {type(x).__name__}, expected a numpy, torch or DLPack array")
+    raise TypeError(f"{name}: got {type(x).__name__}, expected a numpy, torch or DLPack array{_way_from(x)}")
+
+
+def _way_from(x: Any) -> str:
+    """How to make an array of what is none."""
+    if type(x).__module__.partition(".")[0] in ("pyarrow", "datasets"):
+        return "; fastembed_core.integrations.arrow reads columns"
+    if type(x).__module__ == f"{__package__}.corpus":
+        return "; its search() answers queries"
+    if isinstance(x, list | tuple):
+        return "; numpy.asarray makes one"
+    return "; its to_numpy() makes one" if hasattr(x, "to_numpy") else ""
 
 
 def _plain_array(x: np.ndarray, name: str) -> np.ndarray:
@@ -136,7 +146,12 @@ def _from_dlpack(x: Any, name: str) -> tuple[Any, str, Origin]:
             import torch
         except ImportError:
             raise TypeError(f"{name}: got a {type(x).__name__} numpy cannot read, expected one numpy or an installed torch can") from None
-        data, dtype, torch_origin = _from_torch(torch.from_dlpack(x), name)
+        try:
+            tensor = torch.from_dlpack(x)
+        except (BufferError, RuntimeError, TypeError, ValueError):
+            what = f"{name}: got a {type(x).__name__}, which neither numpy nor torch can read"
+            raise TypeError(f"{what}, expected an array of numbers{_way_from(x)}") from None
+        data, dtype, torch_origin = _from_torch(tensor, name)
         return data, dtype, Origin(origin.namespace, torch_origin.device)
 
 
@@ -194,7 +209,12 @@ def beside(x: Any, name: str, data: Any) -> Any:
 
 def integers_of(x: Any, name: str, device: str, expected: str = "integers") -> Any:
     """Integers as dense int64: a tensor where x is one on the operands' `device` (or kept), whose values only kernels see, else numpy."""
-    data, dtype, _ = intake(np.asarray(x) if isinstance(x, list | tuple) and len(x) else x, name)
+    if isinstance(x, list | tuple) and len(x):
+        try:
+            x = np.asarray(x)
+        except ValueError:
+            raise ValueError(f"{name}: got lists of different lengths, expected {expected}") from None
+    data, dtype, _ = intake(x, name)
     if not dtype.startswith(("int", "uint")):
         raise TypeError(f"{name}: got {dtype}, expected {expected}")
     if not isinstance(data, np.ndarray) and str(data.device) == device:
@@ -293,12 +313,10 @@ def rows_of(x: Any, name: str, metric: str | None = None, *, copy_inner: bool = 
         return Rows(x, _PLAIN[x.dtype], x.shape[1]), NUMPY
     codes = x if isinstance(x, Codes) else None
     data, dtype, origin = intake(x if codes is None else codes.data, name)
-    if data.ndim != 2:
-        raise ValueError(f"{name}: got shape {tuple(data.shape)}, expected 2 dimensions, (rows, elements)")
-    if dtype not in KIND_OF_DTYPE:
-        raise TypeError(f"{name}: got {dtype}, expected {_ACCEPTED}, int8, uint8 or Codes")
+    kind = kind_of(dtype, name)
+    check_matrix(data, name)
     data = plain_rows(data, name, copy_inner)
-    kind, dim, scale, ranges, flip = KIND_OF_DTYPE[dtype], data.shape[1], None, None, 0
+    dim, scale, ranges, flip = data.shape[1], None, None, 0
     if codes is not None:
         dim = codes.dim
         if codes.precision in BIT_PRECISIONS:
@@ -309,6 +327,21 @@ def rows_of(x: Any, name: str, metric: str | None = None, *, copy_inner: bool = 
     elif kind in ("i8", "u8") and metric in BIT_METRICS:
         kind, dim, flip = "bits", dim * 8, 0x80 if kind == "i8" else 0
     return Rows(data, kind, dim, scale, ranges, flip), origin
+
+
+def kind_of(dtype: str, name: str) -> str:
+    """The storage kind of an operand of a search."""
+    kind = KIND_OF_DTYPE.get(dtype)
+    if kind is None:
+        way = "; numpy.stack makes one array of many" if dtype == "object" else ""
+        raise TypeError(f"{name}: got {dtype}, expected float32, float16, bfloat16, float64, int8, uint8 or Codes{way}")
+    return kind
+
+
+def check_matrix(data: Any, name: str) -> None:
+    if data.ndim != 2:
+        way = f"; {name}[None] is a row" if data.ndim == 1 else ""
+        raise ValueError(f"{name}: got shape {tuple(data.shape)}, expected 2 dimensions, (rows, elements){way}")
 
 
 def plain_rows(data: Any, name: str, copy_inner: bool) -> Any:
@@ -360,7 +393,7 @@ def mask_of(mask: Any, q: int, n: int, device: str) -> Mask | None:
         raise ValueError(f"mask: got an array on {origin.device}, expected {device} as the queries")
     width = {"bool": n, "uint8": (n + 7) // 8}.get(dtype)
     if width is None:
-        raise TypeError(f"mask: got {dtype}, expected bool, or uint8 with packed little-endian bits")
+        raise TypeError(f"mask: got {dtype}, expected bool, True = may be returned, or uint8 with packed little-endian bits")
     if tuple(data.shape) not in ((width,), (q, width)):
         raise ValueError(f"mask: got {dtype} of shape {tuple(data.shape)}, expected ({width},) or ({q}, {width}) for {n} rows")
     return Mask(plain_rows(data, "mask", copy_inner=True), dtype == "uint8", n)

@@ -17,6 +17,7 @@ import torch
 
 from . import dispatch
 from .arrays import Mask, Rows, from_host, to_device
+from .checks import integer_of
 from .ops.scores import Score
 from .scan_codes import ScanCodes
 from .snapshot import Snapshot
@@ -40,8 +41,8 @@ def place_of(device: Any, memory: Any) -> Place | None:
         where = torch.device(device)
     except (RuntimeError, TypeError):
         raise ValueError(f"device: got {device!r}, expected 'cpu', 'cuda' or 'cuda:1'") from None
-    if memory is not None and (isinstance(memory, bool) or not hasattr(memory, "__index__")):
-        raise TypeError(f"memory: got {type(memory).__name__}, expected bytes as an int, or None")
+    if memory is not None:
+        memory = integer_of(memory, "memory", "bytes as an int, or None")
     if where.type == "cpu":
         if memory is not None:
             raise ValueError(f"memory: got {memory} for host memory, expected None, or a device")
@@ -51,7 +52,7 @@ def place_of(device: Any, memory: Any) -> Place | None:
     if not torch.cuda.is_available():
         raise ImportError(f"device: got {device!r}, expected 'cpu', for torch sees no CUDA device")
     where = torch.device("cuda", torch.cuda.current_device()) if where.index is None else where
-    return Place(where, None if memory is None else memory.__index__())
+    return Place(where, memory)
 
 
 @dataclass(frozen=True, eq=False)

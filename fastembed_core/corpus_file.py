@@ -127,7 +127,7 @@ def read(path: Path, mmap: bool, verify: bool) -> Snapshot:
         try:
             return _read(file, path, mmap, verify)
         except _Damaged as error:
-            raise ValueError(f"{path}: is no corpus that can be read, {error}") from None
+            raise ValueError(f"{path}: no corpus that can be read, {error}") from None
 
 
 def _read(file: BinaryIO, path: Path, mmap: bool, verify: bool) -> Snapshot:

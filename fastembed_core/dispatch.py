@@ -10,23 +10,23 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-from collections.abc import Callable, Iterator
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 from .fp_state import ieee
 
 BUILT_IN = ("reference", "numpy", "numba", "torch", "cpu", "triton", "cuda")
 
-# Fastest first. An operation whose order differs says so in its contract (`ORDER`); the reference is never automatic.
+# Fastest first. The reference, and a third party's, run where they are asked for by name.
 CPU_ORDER = ("cpu", "numpy", "numba")
 CUDA_ORDER = ("cuda", "triton", "torch")
 GRAD_ORDER = ("torch",)
 
-_ENGINES = {"assign": "topk"}  # what has no cells of its own, by another's
+ENGINES = {"assign": "topk"}  # what has no cells of its own, by another's
 
 
 class Unsupported(Exception):
@@ -56,6 +56,11 @@ class Backend:
         return _cell(self.package or f"fastembed_core.backends.{self.name}", op)
 
 
+def cells(folder: Iterable[str]) -> frozenset[str]:
+    """The operations that a backend's folder, its ``__path__``, holds a cell for: its files, but those that begin with an underscore."""
+    return frozenset(file.name for file in pkgutil.iter_modules(folder) if not file.name.startswith("_"))
+
+
 @functools.cache
 def _cell(package: str, op: str) -> Callable[..., Any]:
     cell: Callable[..., Any] = getattr(importlib.import_module(f"{package}.{op}"), op)
@@ -78,6 +83,11 @@ def _third_party() -> dict[str, Backend]:
 def backends() -> dict[str, Backend]:
     """Every known backend by name, built in ones first."""
     return {name: _built_in(name) for name in BUILT_IN} | _third_party()
+
+
+def operations() -> frozenset[str]:
+    """Every operation that some backend has, or that runs by another's cells."""
+    return frozenset(ENGINES).union(*(backend.ops for backend in backends().values()))
 
 
 def get_backend(name: str) -> Backend:
@@ -128,8 +138,6 @@ def _asked(backend: str | None) -> Any:
 def _automatic(op: str, device: str, grad: bool) -> tuple[tuple[Backend, ...], tuple[str, ...]]:
     """The usable backends for an operation in order, and why each of the others was passed over."""
     order = GRAD_ORDER if grad else CPU_ORDER if device == "cpu" else CUDA_ORDER
-    contract = importlib.import_module(f"fastembed_core.ops.{op}")
-    order = getattr(contract, "ORDER", {}).get("grad" if grad else device.partition(":")[0], order)
     usable, passed = [], []
     for name in order:
         backend = _built_in(name)
@@ -197,9 +205,9 @@ def explain(op: str, *, device: str = "cpu", grad: bool = False, backend: str | 
     topk: cpu (avx2, 8 threads), the first of cpu, numpy that can run
     """
     asked = _asked(backend)
-    if find_spec(f"fastembed_core.ops.{op}") is None:
-        raise ValueError(f"op: got {op!r}, expected the name of an operation, as 'topk'")
-    engine = _ENGINES.get(op, op)
+    if op not in operations():
+        raise ValueError(f"op: got {op!r}, expected one of {', '.join(sorted(operations()))}")
+    engine = ENGINES.get(op, op)
     if asked != "auto":
         chosen = _explicit(engine, asked, device, grad)
         return f"{op}: {chosen.name} ({chosen.describe()}), asked for by name"

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import FLOAT_KINDS, KIND_OF_DTYPE, Rows, float32_of, intake, is_torch, round_to, rows_of, to_host
+from .arrays import FLOAT_KINDS, KIND_OF_DTYPE, Rows, check_matrix, float32_of, intake, is_torch, kind_of, round_to, rows_of, to_host
 from .codes import PRECISIONS, ROW_PRECISIONS, STORAGE, Codes, code_width
-from .metrics import BIT_METRICS, canonical_name
+from .metrics import BIT_METRICS, METRICS, canonical_name
 from .ops.quantize import calibrate, quantize
-from .ops.scores import default_metric, score_of
+from .ops.scores import score_of
 from .scan_codes import SCAN_PRECISIONS, ScanCodes, available, encode
 
 FLOAT_PRECISIONS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
@@ -101,8 +101,7 @@ def layout_of(x: Any, precision: str | None, metric: str | None, scan: str | Non
         ranges = calibrate(x) if stored in ("int8", "uint8") and len(x) else None
         layout = Layout(stored, int(x.shape[1]), "", np.asarray(ranges) if ranges is not None else None)
     empty = rows_of(_empty(layout), "x", name)[0]
-    layout = dataclasses.replace(layout, metric=name or default_metric(empty))
-    _check_metric(empty, layout)
+    layout = dataclasses.replace(layout, metric=_metric_of(empty, name, layout))
     return dataclasses.replace(layout, centers=_centers(x, layout, scan))
 
 
@@ -117,10 +116,14 @@ def _no_codes(precision: str, dim: int) -> dict[str, Any]:
     return {"data": np.empty((0, code_width(precision, dim)), STORAGE[precision]), "precision": precision, "dim": dim, "scale": scale}
 
 
-def _check_metric(rows: Rows, layout: Layout) -> None:
-    """A metric that no query has with such rows is refused at once."""
-    own = layout.metric in BIT_METRICS
-    score_of(rows if own else Rows(np.empty((0, layout.dim), np.float32), "f32", layout.dim), rows, layout.metric, ("x", "x"))
+def _metric_of(rows: Rows, name: str | None, layout: Layout) -> str:
+    """The metric of a corpus of such rows: one that some query has with them."""
+    if name is None and not layout.is_float:
+        none = {"l2", "sqeuclidean"} if rows.kind == "bits" else BIT_METRICS if layout.precision in ROW_PRECISIONS else ()
+        some = ", ".join(metric for metric in METRICS if metric not in none)
+        raise TypeError(f"metric: got None for {layout.precision} vectors, which have no default, expected one of {some}")
+    query = rows if name in BIT_METRICS else Rows(np.empty((0, layout.dim), np.float32), "f32", layout.dim)
+    return score_of(query, rows, name, ("x", "x")).metric
 
 
 def _centers(x: Any, layout: Layout, scan: str | None) -> tuple[tuple[str, np.ndarray], ...]:
@@ -172,10 +175,8 @@ def _floats(x: Any, precision: str, copy: bool) -> np.ndarray:
 def checked_input(x: Any) -> Any:
     """x in host memory where it can be the rows of a corpus, else one sentence."""
     data, dtype, origin = intake(x.data if isinstance(x, Codes) else x, "x")
-    if data.ndim != 2:
-        raise ValueError(f"x: got shape {tuple(data.shape)}, expected 2 dimensions, (rows, elements)")
-    if dtype not in KIND_OF_DTYPE:
-        raise TypeError(f"x: got {dtype}, expected float32, float16, bfloat16 or float64, int8, uint8 or Codes")
+    kind_of(dtype, "x")
+    check_matrix(data, "x")
     if is_torch(data) and data.requires_grad:
         raise TypeError("x: got a tensor that requires grad, expected a plain one, for a corpus keeps no gradients")
     if origin.device == "cpu":
@@ -300,7 +301,7 @@ def integers(x: Any, name: str) -> np.ndarray:
     """Ids of any integer type, an array or a list, as int64 in an array of their own."""
     values = to_host(x, name) if hasattr(x, "__dlpack__") else np.asarray(x)
     if values.dtype.kind not in "iu" and values.shape != (0,):
-        raise TypeError(f"{name}: got {values.dtype.name}, expected int64 ids")
+        raise TypeError(f"{name}: got {'strings' if values.dtype.kind == 'U' else values.dtype.name}, expected int64 ids")
     return values.astype(np.int64)
 
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
+from .checks import count_of
+
 _MOST = 4096  # each keeps scratch of its own
 
 _limit: ContextVar[int | None] = ContextVar("fastembed_core_threads", default=None)
@@ -38,7 +40,7 @@ def _default() -> tuple[int, str]:
     asked = os.environ.get("FASTEMBED_CORE_NUM_THREADS")
     if asked:
         try:
-            return _checked(int(asked)), "FASTEMBED_CORE_NUM_THREADS"
+            return count_of(int(asked), "threads", 1, _MOST), "FASTEMBED_CORE_NUM_THREADS"
         except ValueError:
             raise ValueError(f"FASTEMBED_CORE_NUM_THREADS: got {asked!r}, expected an integer of 1 to {_MOST}") from None
     affinity = getattr(os, "sched_getaffinity", None)
@@ -75,22 +77,14 @@ def num_threads() -> int:
 def set_num_threads(n: int) -> None:
     """Use at most `n` threads from now on, in every thread of this process."""
     global _num_threads
-    _num_threads = _checked(n)
+    _num_threads = count_of(n, "threads", 1, _MOST)
 
 
 @contextmanager
 def limit(n: int) -> Iterator[None]:
     """Use at most `n` threads inside the block, in this thread (or task) only."""
-    token = _limit.set(_checked(n))
+    token = _limit.set(count_of(n, "threads", 1, _MOST))
     try:
         yield
     finally:
         _limit.reset(token)
-
-
-def _checked(n: int) -> int:
-    if isinstance(n, bool) or not isinstance(n, int):
-        raise TypeError(f"threads: got {type(n).__name__}, expected an int of 1 to {_MOST}")
-    if not 1 <= n <= _MOST:
-        raise ValueError(f"threads: got {n}, expected an int of 1 to {_MOST}")
-    return n

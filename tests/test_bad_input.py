@@ -25,6 +25,19 @@ class Shouting:
     """An object that is no array."""
 
 
+class NoDLPack:
+    """An array that says it has DLPack and then has not, as Arrow's lists do."""
+
+    def __dlpack__(self, **how: Any) -> Any:
+        raise TypeError("DataType is not compatible with DLPack spec")
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0
+
+    def to_numpy(self) -> Any:
+        return X
+
+
 def refused(error: type[Exception], argument: str, call: Callable[[], Any]) -> str:
     with pytest.raises(error) as caught:
         call()
@@ -51,6 +64,9 @@ CASES: dict[str, Case] = {
     "a list": (TypeError, "queries", lambda: fc.topk([[1.0] * 4], X, 1)),
     "no array": (TypeError, "corpus", lambda: fc.topk(X, Shouting(), 1)),
     "none": (TypeError, "corpus", lambda: fc.topk(X, None, 1)),
+    "a corpus of topk": (TypeError, "corpus", lambda: fc.topk(X, fc.Corpus(X), 1)),
+    "rows as objects": (TypeError, "corpus", lambda: fc.topk(X, np.array([*X, None], object)[:-1], 1)),
+    "a column of floats": (TypeError, "corpus", lambda: fc.topk(X, NoDLPack(), 1)),
     "int32": (TypeError, "queries", lambda: fc.topk(X.astype(np.int32), X, 1)),
     "int64 corpus": (TypeError, "corpus", lambda: fc.topk(X, X.astype(np.int64), 1, metric="ip")),
     "bool": (TypeError, "queries", lambda: fc.topk(X > 0, X > 0, 1, metric="hamming")),
@@ -99,6 +115,7 @@ CASES: dict[str, Case] = {
     "packed mask too long": (ValueError, "mask", lambda: fc.topk(X, X, 1, mask=np.ones(6, np.uint8))),
     "float mask": (TypeError, "mask", lambda: fc.topk(X, X, 1, mask=np.ones(6))),
     "int64 mask": (TypeError, "mask", lambda: fc.topk(X, X, 1, mask=np.ones(6, np.int64))),
+    "row numbers as mask": (TypeError, "mask", lambda: fc.topk(X, X, 1, mask=np.array([1, 3]))),
     "list as mask": (TypeError, "mask", lambda: fc.topk(X, X, 1, mask=[True] * 6)),
     # excludes
     "exclude beyond the corpus": (ValueError, "exclude", lambda: fc.topk(X, X, 1, exclude=np.array([6, 0, 0, 0, 0, 0]))),
@@ -114,6 +131,7 @@ CASES: dict[str, Case] = {
     "candidates in a line": (ValueError, "candidates", lambda: fc.rescore(X, X, np.zeros(6, np.int64))),
     "candidates of floats": (TypeError, "candidates", lambda: fc.rescore(X, X, np.zeros((6, 1)))),
     "three parts": (ValueError, "candidates", lambda: fc.rescore(X, X, (np.zeros(7, int), np.zeros(0, int), None))),
+    "lists of several lengths": (ValueError, "candidates", lambda: fc.rescore(X, X, [[0, 1], [1], [2], [3], [4], [5]])),
     "indptr too short": (ValueError, "candidates", lambda: fc.rescore(X, X, (np.zeros(6, int), np.zeros(0, int)))),
     "indptr that falls": (ValueError, "candidates", lambda: fc.rescore(X, X, (np.array([0, 2, 1, 2, 2, 2, 2]), np.zeros(2, int)))),
     "indptr beyond the rows": (ValueError, "candidates", lambda: fc.rescore(X, X, (np.array([0, 0, 0, 0, 0, 0, 3]), np.zeros(2, int)))),
@@ -145,6 +163,29 @@ def test_refused_in_one_sentence(case: str) -> None:
 
 def test_a_wrong_metric_is_guessed_at() -> None:
     assert "did you mean 'cosine'?" in refused(*CASES["unknown metric"])
+
+
+WAYS = {
+    "one query": "queries[None] is a row",
+    "a list": "numpy.asarray makes one",
+    "a corpus of topk": "its search() answers queries",
+    "rows as objects": "numpy.stack makes one array of many",
+    "a column of floats": "its to_numpy() makes one",
+    "column-major corpus": "numpy.ascontiguousarray makes such a copy",
+}
+
+
+@pytest.mark.parametrize("case", WAYS)
+def test_the_way_out_is_said(case: str) -> None:
+    assert refused(*CASES[case]).endswith(f"; {WAYS[case]}")
+
+
+def test_a_metric_is_asked_for_among_those_there_are() -> None:
+    assert refused(*CASES["none for codes"]).endswith("expected one of cosine, ip, l2, sqeuclidean")
+    assert refused(*CASES["none for bits"]).endswith("expected one of hamming, jaccard")
+    assert refused(*CASES["none for integers"]).endswith("expected one of cosine, hamming, ip, jaccard, l2, sqeuclidean")
+    assert refused(TypeError, "metric", lambda: fc.Corpus(BITS)).endswith("expected one of cosine, ip, hamming, jaccard")
+    assert "quantize(..., 'ubinary')" in refused(TypeError, "metric", lambda: fc.topk(np.ones((1, 32), np.float32), BITS, 1, metric="hamming"))
 
 
 def test_the_longest_rows_are_taken() -> None:

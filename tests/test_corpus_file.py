@@ -119,7 +119,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 
 
 def refused(path: Path, mmap: bool = True) -> str:
-    with pytest.raises(ValueError, match="is no corpus that can be read, ") as caught:
+    with pytest.raises(ValueError, match="no corpus that can be read, ") as caught:
         fc.Corpus.load(path, mmap=mmap, verify=True)
     message = str(caught.value)
     assert message.startswith(f"{path}: ")

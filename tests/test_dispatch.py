@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import types
 from collections.abc import Callable
 from typing import Any
@@ -110,8 +110,14 @@ def test_explain_names_the_choice_and_why() -> None:
     with fc.use_backend("reference"):
         assert fc.explain("topk").startswith("topk: reference (")
     assert fc.explain("assign") == said.replace("topk", "assign")  # by its engine
-    with pytest.raises(ValueError, match=r"op: got 'knn', expected the name of an operation, as 'topk'$"):
+    with pytest.raises(ValueError, match=r"op: got 'knn', expected one of assign, calibrate, .*, topk$"):
         fc.explain("knn")
+
+
+def test_a_cell_s_name_is_its_operation_s() -> None:
+    for backend in dispatch.backends().values():
+        for op in backend.ops:
+            assert importlib.util.find_spec(f"fastembed_core.ops.{op}"), f"{op}.py of {backend.name} is no operation, expected _{op}.py"
 
 
 def test_use_backend(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +222,7 @@ def test_dlpack_in() -> None:
         result = fc.topk(queries, corpus, 2)
         assert type(result[0]) is np.ndarray
         cases.assert_same(result, EXPECTED)
-    with pytest.raises(TypeError, match="metric: got none for int8"):
+    with pytest.raises(TypeError, match="metric: got None for int8 and int8"):
         fc.topk(OnlyDLPack(X.astype(np.int8)), OnlyDLPack(X.astype(np.int8)), 2)
 
 

@@ -147,11 +147,32 @@ print(f.explain("topk"))
     assert "the compiled extension is not installed" in info
 
 
+def examples(page: str) -> list[str]:
+    """The Python blocks of a page."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
 @SOURCE
 def test_the_readme_s_examples_run() -> None:
-    first, corpus = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    first, corpus = examples("README.md")
     assert run_python(first).startswith("topk: ")
     assert re.fullmatch(r"Corpus\(5001 x 384, float32.*, cosine\) \[75000 75001\]\n", run_python(corpus))
+
+
+@SOURCE
+def test_the_guide_s_examples_run_from_top_to_bottom() -> None:
+    held, small, explained = run_python("".join(examples("docs/GUIDE.md"))).splitlines()
+    n, d = 10_000, 128
+    assert held in (f"{4 * n * d} {n * d + 12 * n}", f"{4 * n * d} 0")  # without the extension there are no codes
+    assert small == f"Corpus({n} x {d}, int8_row, cosine) {n * d + 4 * n}"
+    assert explained.startswith("2 topk: ")
+
+
+@SOURCE
+def test_links_lead_somewhere() -> None:
+    for page in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
+        for link in re.findall(r"\]\((?!\w+:)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page.name} links to {link}"
 
 
 def source_files() -> list[Path]:

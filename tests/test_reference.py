@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import fastembed_core as fc
 from fastembed_core import dispatch
-from fastembed_core.backends.reference.scores import lanes, ranking
+from fastembed_core.backends.reference._scores import lanes, ranking
 
 F32 = cases.PAIRINGS[0]
 VALUES = ("normal", "near", "subnormal", "dynamic", "overflow", "offset", "ties")

@@ -23,14 +23,15 @@ def load_array(path: Path, name: str) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ValueError(f"{name}: {path} is no readable .npy file ({error})") from None
+        why = "it does not begin as one" if "pickle" in str(error) else error  # to load pickles, as numpy advises, would run them
+        raise ValueError(f"{name}: {path} is no readable .npy file ({why})") from None
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{name}: {path} holds several arrays, expected a .npy file with one")
     return array
 
 
 def load_vectors(path: Path, name: str) -> np.ndarray | Codes:
-    """Vectors from a ``.npy`` file, or Codes from a ``.npz`` file that `save_codes` wrote; either is memory-mapped."""
+    """Vectors from a ``.npy`` file, or Codes from a ``.npz`` file that `fastembed-core quantize` wrote; either is memory-mapped."""
     vectors = load_codes(path, name) if path.suffix == ".npz" else load_array(path, name)
     if len(vectors.shape) != 2:
         raise ValueError(f"{name}: {path} holds an array of shape {vectors.shape}, expected 2 dimensions, (rows, elements)")

@@ -44,7 +44,7 @@ def report() -> Iterator[str]:
         yield _row("  " + backend.name, f"available ({backend.describe()})" if missing is None else f"not available: {missing}")
     yield ""
     yield "operations"
-    for op in sorted(set().union(*(backend.ops for backend in dispatch.backends().values()))):
+    for op in sorted(dispatch.operations()):
         yield f"  {dispatch.explain(op)}"
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import FLOAT_KINDS, KIND_OF_DTYPE, Origin, intake
+from ..arrays import FLOAT_KINDS, KIND_OF_DTYPE, Origin, check_matrix, intake
+from ..checks import integer_of
 
 _BLOCK_BYTES = 1 << 22  # of a copy made because rows lie in no order a kernel reads
 
@@ -24,8 +25,7 @@ def floats_of(x: Any, name: str) -> tuple[Any, str, Origin]:
 def matrix_of(x: Any, name: str) -> tuple[Any, str, Origin]:
     """`floats_of` for what must be (rows, elements)."""
     data, kind, origin = floats_of(x, name)
-    if data.ndim != 2:
-        raise ValueError(f"{name}: got shape {tuple(data.shape)}, expected 2 dimensions, (rows, elements)")
+    check_matrix(data, name)
     return data, kind, origin
 
 
@@ -38,11 +38,10 @@ def dim_of(truncate_dim: Any, dim: int) -> int:
     """The elements of a vector that `truncate_dim` keeps; None keeps all."""
     if truncate_dim is None:
         return dim
-    if isinstance(truncate_dim, bool) or not hasattr(truncate_dim, "__index__"):
-        raise TypeError(f"truncate_dim: got {type(truncate_dim).__name__}, expected an int")
-    if not 1 <= truncate_dim.__index__() <= dim:
-        raise ValueError(f"truncate_dim: got {truncate_dim}, expected 1 to {dim}, the elements of a vector")
-    return int(truncate_dim.__index__())
+    kept = integer_of(truncate_dim, "truncate_dim")
+    if not 1 <= kept <= dim:
+        raise ValueError(f"truncate_dim: got {kept}, expected 1 to {dim}, the elements of a vector")
+    return kept
 
 
 def output_of(out: Any, shape: tuple[int, ...], dtype: str, origin: Origin, beside: str = "x") -> Any:

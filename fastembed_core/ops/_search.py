@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +10,7 @@ from ..arrays import NUMPY, Origin, Rows, is_torch, rows_of
 from ..codes import dtype_name
 from ..metrics import canonical_name
 from ._spec import Spec
-from .scores import Score, default_metric, score_of
+from .scores import Score, score_of
 
 
 class Pair(NamedTuple):
@@ -34,7 +33,7 @@ def pair(queries: Any, corpus: Any, metric: str | None, names: tuple[str, str] =
         raise ValueError(f"{names[1]}: got an array on {x_origin.device}, expected {origin.device} as {names[0]}")
     if q.kind == x.kind == "bits" and q.flip != x.flip and "Codes" not in (type(queries).__name__, type(corpus).__name__):
         raise TypeError(f"{names[1]}: got {corpus.dtype} bits against {queries.dtype} bits, expected one dtype on both sides, or Codes")
-    score = score_of(q, x, name or default_metric(q, x), names)
+    score = score_of(q, x, name, names)
     if origin is NUMPY is x_origin:
         return Pair(q, x, score, NUMPY, "cpu", False)
     if _tracked(x) and not _tracked(q):
@@ -44,19 +43,6 @@ def pair(queries: Any, corpus: Any, metric: str | None, names: tuple[str, str] =
 
 def _tracked(rows: Rows) -> bool:
     return rows.is_torch and bool(rows.data.requires_grad)
-
-
-def k_of(k: Any, name: str = "k") -> int:
-    """k as a checked int of at least 0."""
-    try:
-        if isinstance(k, bool | np.bool_):
-            raise TypeError
-        k = operator.index(k)
-    except TypeError:
-        raise TypeError(f"{name}: got {type(k).__name__}, expected an int of at least 0") from None
-    if k < 0:
-        raise ValueError(f"{name}: got {k}, expected an int of at least 0")
-    return k
 
 
 def places_spec(q: int, k: int, score: Score) -> tuple[Spec, Spec]:
@@ -69,7 +55,8 @@ def outputs_of(out: Any, p: Pair, expected: Spec | tuple[Spec, ...]) -> tuple[An
     specs = (expected,) if isinstance(expected, Spec) else expected
     arrays = out if isinstance(out, tuple) else (out,)
     if len(arrays) != len(specs):
-        raise ValueError(f"out: got {len(arrays)} arrays, expected {len(specs)}")
+        got = f"a tuple of {len(out)}" if isinstance(out, tuple) else type(out).__name__
+        raise ValueError(f"out: got {got}, expected {'one array' if len(specs) == 1 else f'a tuple of {len(specs)} arrays'}")
     for array, (shape, dtype) in zip(arrays, specs, strict=True):
         if not isinstance(array, np.ndarray) and not is_torch(array):
             raise TypeError(f"out: got {type(array).__name__}, expected a numpy array or a torch tensor")

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import dispatch
 from ..arrays import Origin, Rows, in_front, integers_of, multiples, rows_of, to_device, unread
+from ..checks import integer_of
 from ..codes import PRECISIONS, Codes
 from ._rows import dim_of, is_plain, output_of, tracked
 from ._spec import Spec
@@ -171,9 +172,7 @@ def _bags_of(
             raise ValueError(f"weights: got shape {tuple(side.shape)}, expected {shape} as ids")
         side = side.reshape(-1)
     if padding_idx is not None:
-        if isinstance(padding_idx, bool) or not hasattr(padding_idx, "__index__"):
-            raise TypeError(f"padding_idx: got {type(padding_idx).__name__}, expected an int")
-        rows, ends, side = _without(padding_idx, rows, ends, side)
+        rows, ends, side = _without(integer_of(padding_idx, "padding_idx"), rows, ends, side)
     if not unread(rows) and rows.size and (rows.min() < 0 or rows.max() >= n):
         raise ValueError(f"ids: got {rows[(rows < 0) | (rows >= n)][0]}, expected 0 to {n - 1}, rows of the table")
     return Bags(rows, ends, side)

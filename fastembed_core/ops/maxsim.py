@@ -9,13 +9,13 @@ import numpy as np
 
 from .. import dispatch
 from ..arrays import (
-    KIND_OF_DTYPE,
     Origin,
     Rows,
     float32_of,
     in_front,
     intake,
     integers_of,
+    kind_of,
     mask_of,
     multiples,
     plain_rows,
@@ -23,9 +23,10 @@ from ..arrays import (
     to_device,
     unread,
 )
+from ..checks import count_of
 from ..codes import Codes
 from ..metrics import SIMILARITIES, canonical_name
-from ._search import Pair, deliver, k_of, outputs_of, places_spec
+from ._search import Pair, deliver, outputs_of, places_spec
 from ._spec import Spec
 from ._traced import traced
 from .scores import MAX_DIM_8BIT, MAX_DIM_INT8_IP, Score, check_bits, score_of
@@ -158,7 +159,7 @@ def maxsim(
         outs = None if out is None else outputs_of(out, p, maxsim_spec(q, x, None, score))
         scores = dispatch.run("maxsim", q, x, None, score, None, device=p.device, grad=grad, backend=backend)
         return deliver(scores, outs and outs[0], p.origin)
-    places = min(k_of(k), x.n)
+    places = min(count_of(k, "k"), x.n)
     allowed = mask_of(mask, q.n, x.n, p.device)
     outs = None if out is None else outputs_of(out, p, maxsim_spec(q, x, places, score))
     scores, indices = dispatch.run("maxsim", q, x, places, score, allowed, device=p.device, grad=grad, backend=backend)
@@ -286,11 +287,10 @@ def _valid_of(mask: Any, name: str, shape: tuple[int, ...], beside: str) -> Any:
 def _flat(x: Any, name: str, copy: bool) -> tuple[Rows, int, Origin]:
     """(n, length, D) as rows, where set i begins at row i * step: a view wherever all tokens lie whole steps apart."""
     data, dtype, origin = intake(x, name)
-    if dtype not in KIND_OF_DTYPE:
-        raise TypeError(f"{name}: got {dtype}, expected float32, float16, bfloat16, float64, int8, uint8 or Codes")
+    kind = kind_of(dtype, name)
     n, length, dim = data.shape
     if not isinstance(data, np.ndarray):
-        return Rows(plain_rows(data.reshape(-1, dim), name, copy_inner=True), KIND_OF_DTYPE[dtype], dim), length, origin
+        return Rows(plain_rows(data.reshape(-1, dim), name, copy_inner=True), kind, dim), length, origin
     outer, inner = data.strides[:2]
     inner = outer if length <= 1 else inner
     step = length if n <= 1 else outer // inner if inner else 0
@@ -304,4 +304,4 @@ def _flat(x: Any, name: str, copy: bool) -> tuple[Rows, int, Origin]:
         inner = data.strides[1]
     count = (n - 1) * step + length if n and length else 0
     flat = np.lib.stride_tricks.as_strided(data, (count, dim), (inner, data.strides[2]), writeable=False)
-    return Rows(plain_rows(flat, name, copy), KIND_OF_DTYPE[dtype], dim), step, origin
+    return Rows(plain_rows(flat, name, copy), kind, dim), step, origin

@@ -9,8 +9,9 @@ import numpy as np
 
 from .. import dispatch
 from ..arrays import Origin, from_host, intake
+from ..checks import count_of
 from ..metrics import canonical_name, is_similarity
-from ._search import deliver, k_of, places_spec
+from ._search import deliver, places_spec
 from ._spec import Spec
 from ._traced import traced
 from .scores import Score
@@ -51,13 +52,13 @@ def merge_topk(
     TypeError, ValueError
         for parts that do not fit together, in one sentence that names the argument.
     """
-    k = k_of(k)
+    k = count_of(k, "k")
     if not isinstance(parts, Sequence) or not parts or not all(isinstance(part, tuple | list) and len(part) == 2 for part in parts):
-        raise TypeError(f"parts: got {type(parts).__name__}, expected a list of at least one (scores, indices)")
+        raise TypeError(f"parts: got {type(parts).__name__}, expected a list of pairs (scores, indices), at least one")
     if (metric is None) == (larger is None):
         raise ValueError(f"metric: got {metric!r} and larger={larger!r}, expected one of the two said and the other None")
     similarity = bool(larger) if metric is None else is_similarity(canonical_name(metric))
-    first = [0] * len(parts) if offsets is None else [k_of(offset, "offsets") for offset in offsets]
+    first = [0] * len(parts) if offsets is None else [count_of(offset, "offsets") for offset in offsets]
     if len(first) != len(parts):
         raise ValueError(f"offsets: got {len(first)}, expected {len(parts)}, one a part")
     sides = [intake(side, name) for part in parts for side, name in zip(part, ("parts", "parts"), strict=True)]

@@ -8,8 +8,9 @@ import numpy as np
 
 from .. import dispatch
 from ..arrays import Rows, exclude_of, is_torch, mask_of, to_device, to_host
+from ..checks import count_of
 from ..codes import dtype_name
-from ._search import Pair, deliver, k_of, pair
+from ._search import Pair, deliver, pair
 from ._spec import Spec
 from ._traced import traced
 from .scores import Score
@@ -62,7 +63,7 @@ def range_search(
         how = (p.score, allowed, excluded)
         result = dispatch.run("range_search", p.q, p.x, limits, *how, device=p.device, grad=p.grad, backend=backend)
     else:
-        k = min(k_of(max_results, "max_results"), p.x.n)
+        k = min(count_of(max_results, "max_results"), p.x.n)
         scores, rows = dispatch.run("topk", p.q, p.x, k, p.score, allowed, excluded, device=p.device, grad=p.grad, backend=backend)
         result = _reaching(scores, rows, limits, p)
     indptr, scores, indices = (deliver(part, None, p.origin) for part in result)

@@ -8,7 +8,8 @@ import numpy as np
 
 from .. import dispatch
 from ..arrays import Rows, ids_of, to_host
-from ._search import deliver, k_of, outputs_of, pair, places_spec
+from ..checks import count_of
+from ._search import deliver, outputs_of, pair, places_spec
 from ._spec import Spec
 from ._traced import traced
 from .scores import Score
@@ -46,7 +47,7 @@ def rescore(
     """
     p = pair(queries, corpus, metric)
     ids = _dense(candidates, p.q.n, p.x.n, p.device)
-    k = ids.shape[1] if k is None else min(k_of(k), ids.shape[1])
+    k = ids.shape[1] if k is None else min(count_of(k, "k"), ids.shape[1])
     outs = None if out is None else outputs_of(out, p, rescore_spec(p.q, p.x, ids, k, p.score))
     scores, indices = dispatch.run("rescore", p.q, p.x, ids, k, p.score, device=p.device, grad=p.grad, backend=backend)
     return deliver(scores, outs and outs[0], p.origin), deliver(indices, outs and outs[1], p.origin)

@@ -50,29 +50,27 @@ class Score:
 _FLOATS = {metric: Score(metric, "float", np.dtype(np.float32)) for metric in metrics.METRICS if metric not in metrics.BIT_METRICS}
 
 
-def default_metric(*operands: Rows) -> str:
-    """Cosine, where all operands are floats; integers and codes have no default."""
-    for rows in operands:
-        if not rows.is_float:
-            raise TypeError(f"metric: got none for {_say(rows)} vectors, expected it said aloud: one of {', '.join(metrics.METRICS)}")
-    return "cosine"
-
-
-def score_of(q: Rows, x: Rows, metric: str, names: tuple[str, str] = ("queries", "corpus")) -> Score:
-    """The Score of a pair of operands, or one sentence saying why they have none."""
+def score_of(q: Rows, x: Rows, metric: str | None, names: tuple[str, str] = ("queries", "corpus")) -> Score:
+    """The Score of a pair of operands, or one sentence saying why they have none. None is cosine for floats, and no metric for others."""
     if q.dim != x.dim:
         raise ValueError(f"{names[1]}: got dimension {x.dim}, expected {q.dim} as in {names[0]}")
-    if metric in _FLOATS and q.is_float and x.is_float:
-        return _FLOATS[metric]
+    if q.is_float and x.is_float:
+        metric = metric or "cosine"
+        if metric in _FLOATS:
+            return _FLOATS[metric]
     form = _form(q, x)
     if form is None:
         raise TypeError(
             f"{names[0]} and {names[1]}: got {_say(q)} and {_say(x)}, expected float queries, or codes of one family on both sides"
         )
     bits = "bits" in (q.kind, x.kind)
-    allowed = metrics.BIT_METRICS if form == "bits" else metrics.SIMILARITIES if bits else set(metrics.METRICS) - metrics.BIT_METRICS
+    allowed = metrics.BIT_METRICS if form == "bits" else metrics.SIMILARITIES if bits else frozenset(_FLOATS)
+    if metric is None:
+        some = allowed | metrics.BIT_METRICS if form == "int" and q.ranges is None else allowed  # bare bytes may be bits
+        raise TypeError(f"metric: got None for {_say(q)} and {_say(x)}, which have no default, expected one of {', '.join(sorted(some))}")
     if metric not in allowed:
-        raise TypeError(f"metric: got {metric!r} for {_say(q)} and {_say(x)}, expected one of {', '.join(sorted(allowed))}")
+        way = f"; quantize(..., 'ubinary') makes bits of {names[0]}" if bits and q.is_float and metric in metrics.BIT_METRICS else ""
+        raise TypeError(f"metric: got {metric!r} for {_say(q)} and {_say(x)}, expected one of {', '.join(sorted(allowed))}{way}")
     if metric == "hamming":
         check_bits(q.dim, names[0])
     integer = metric == "hamming" or (form == "int" and metric in ("ip", "sqeuclidean"))

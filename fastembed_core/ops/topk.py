@@ -6,8 +6,9 @@ from typing import Any
 
 from .. import dispatch
 from ..arrays import Rows, exclude_of, mask_of
+from ..checks import count_of
 from ._direct import direct
-from ._search import deliver, k_of, outputs_of, pair, places_spec
+from ._search import deliver, outputs_of, pair, places_spec
 from ._spec import Spec
 from ._traced import traced
 from .scores import Score
@@ -54,7 +55,7 @@ def topk(
         for operands that have no score or arguments out of range, in one sentence that names the argument.
     """
     p = pair(queries, corpus, metric)
-    k = min(k_of(k), p.x.n)
+    k = min(count_of(k, "k"), p.x.n)
     allowed = mask_of(mask, p.q.n, p.x.n, p.device)
     excluded = exclude_of(exclude, p.q.n, p.x.n, p.device)
     outs = None if out is None else outputs_of(out, p, topk_spec(p.q, p.x, k, p.score))

@@ -4,13 +4,16 @@ from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-from ...dispatch import Backend
+from ...dispatch import Backend, cells
 
 
 def _missing() -> str | None:
     if find_spec("fastembed_core._core") is None:
+        if (Path(__file__).parents[3] / "CMakeLists.txt").is_file():
+            return "make dev has not built the extension in this source folder; what pip installed is found from any other folder"
         return "the compiled extension is not installed; pip found no C++17 compiler that works when it built the package"
     try:
         from ... import _core  # noqa: F401
@@ -35,22 +38,7 @@ def _direct(op: str) -> Callable[..., Any] | None:
 
 BACKEND = Backend(
     name="cpu",
-    ops=frozenset(
-        [
-            "pool",
-            "normalize",
-            "quantize",
-            "dequantize",
-            "calibrate",
-            "similarity",
-            "similarity_paired",
-            "topk",
-            "rescore",
-            "range_search",
-            "maxsim",
-            "embedding_bag",
-        ]
-    ),
+    ops=cells(__path__),
     missing=_missing,
     describe=_describe,
     sets_fp_state=True,

@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-from ...dispatch import Backend
+from ...dispatch import Backend, cells
 
 
 def _missing() -> str | None:
@@ -27,4 +27,4 @@ def _describe() -> str:
     return f"compiled for {_cuda.targets}" + ("" if _cuda.on_host else f", {torch.cuda.get_device_name()}")
 
 
-BACKEND = Backend(name="cuda", ops=frozenset({"topk"}), missing=_missing, describe=_describe)
+BACKEND = Backend(name="cuda", ops=cells(__path__), missing=_missing, describe=_describe)

@@ -1,6 +1,6 @@
 """Jitted loops for machines without the compiled extension."""
 
-from ...dispatch import Backend
+from ...dispatch import Backend, cells
 
 
 def _missing() -> str | None:
@@ -17,7 +17,7 @@ def _describe() -> str:
 
 BACKEND = Backend(
     name="numba",
-    ops=frozenset({"pool", "normalize", "similarity", "topk"}),
+    ops=cells(__path__),
     missing=_missing,
     describe=_describe,
 )

@@ -2,27 +2,11 @@
 
 import numpy as np
 
-from ...dispatch import Backend
+from ...dispatch import Backend, cells
 
 BACKEND = Backend(
     name="numpy",
-    ops=frozenset(
-        [
-            "pool",
-            "normalize",
-            "quantize",
-            "dequantize",
-            "calibrate",
-            "similarity",
-            "similarity_paired",
-            "topk",
-            "rescore",
-            "range_search",
-            "merge_topk",
-            "maxsim",
-            "embedding_bag",
-        ]
-    ),
+    ops=cells(__path__),
     missing=lambda: None,
     describe=lambda: f"numpy {np.__version__}",
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...arrays import Rows, float32_of
-from .blocks import blocks
+from ._blocks import blocks
 
 
 def calibrate(x: Rows) -> np.ndarray:

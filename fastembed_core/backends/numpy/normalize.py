@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...arrays import Rows, float32_of, round_to
-from .blocks import blocks
+from ._blocks import blocks
 
 
 @np.errstate(invalid="ignore", over="ignore", under="ignore")

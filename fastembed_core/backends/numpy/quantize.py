@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...arrays import Rows, float32_of, steps_of
-from .blocks import blocks
+from ._blocks import blocks
 
 
 @np.errstate(invalid="ignore", over="ignore", divide="ignore", under="ignore")

@@ -1,26 +1,10 @@
 """The oracle: float64, naive, short enough to be read as the specification. Never chosen automatically."""
 
-from ...dispatch import Backend
+from ...dispatch import Backend, cells
 
 BACKEND = Backend(
     name="reference",
-    ops=frozenset(
-        [
-            "pool",
-            "normalize",
-            "quantize",
-            "dequantize",
-            "calibrate",
-            "similarity",
-            "similarity_paired",
-            "topk",
-            "rescore",
-            "range_search",
-            "merge_topk",
-            "maxsim",
-            "embedding_bag",
-        ]
-    ),
+    ops=cells(__path__),
     missing=lambda: None,
     describe=lambda: "float64, plain",
 )

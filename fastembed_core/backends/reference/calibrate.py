@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...arrays import Rows
-from .scores import code_values
+from ._scores import code_values
 
 
 @np.errstate(over="ignore")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...arrays import Rows
-from .scores import scales, values
+from ._scores import scales, values
 
 
 @np.errstate(invalid="ignore", over="ignore")

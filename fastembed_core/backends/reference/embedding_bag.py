@@ -5,8 +5,8 @@ import numpy as np
 from ...arrays import Rows, round_to
 from ...ops.embedding_bag import Bags, Recipe
 from ...ops.pool import EPS, FLOAT_PRECISIONS
+from ._scores import scales, values
 from .quantize import quantize
-from .scores import scales, values
 
 
 @np.errstate(invalid="ignore", over="ignore", divide="ignore", under="ignore")

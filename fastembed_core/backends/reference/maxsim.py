@@ -7,7 +7,7 @@ import numpy as np
 from ...arrays import Mask
 from ...ops.maxsim import Queries, TokenSets
 from ...ops.scores import Score
-from .scores import code_values, finish, one_query, ranking, scales, values
+from ._scores import code_values, finish, one_query, ranking, scales, values
 
 
 @np.errstate(invalid="ignore", over="ignore", divide="ignore")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...ops.scores import Score
-from .scores import ranking
+from ._scores import ranking
 
 
 def merge_topk(scores: np.ndarray, rows: np.ndarray, k: int, score: Score) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...arrays import Rows, round_to
-from .scores import code_values
+from ._scores import code_values
 
 
 @np.errstate(invalid="ignore", over="ignore")

@@ -4,8 +4,8 @@ import numpy as np
 
 from ...arrays import Rows, round_to
 from ...ops.pool import EPS, FLOAT_PRECISIONS, Recipe, Tokens
+from ._scores import code_values
 from .quantize import quantize
-from .scores import code_values
 
 
 @np.errstate(invalid="ignore", over="ignore", divide="ignore", under="ignore")

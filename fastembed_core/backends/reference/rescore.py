@@ -4,7 +4,7 @@ import numpy as np
 
 from ...arrays import Rows
 from ...ops.scores import Score
-from .scores import canonical, ranking
+from ._scores import canonical, ranking
 
 
 def rescore(q: Rows, x: Rows, ids: np.ndarray, k: int, score: Score) -> tuple[np.ndarray, np.ndarray]:

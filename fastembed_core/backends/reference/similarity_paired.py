@@ -4,7 +4,7 @@ import numpy as np
 
 from ...arrays import Rows
 from ...ops.scores import Score
-from .scores import canonical
+from ._scores import canonical
 
 
 def similarity_paired(q: Rows, x: Rows, score: Score) -> np.ndarray:

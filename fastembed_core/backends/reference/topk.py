@@ -6,7 +6,7 @@ import numpy as np
 
 from ...arrays import Mask, Rows
 from ...ops.scores import Score
-from .scores import canonical, ranking
+from ._scores import canonical, ranking
 
 
 def topk(

@@ -1,6 +1,6 @@
 """torch composition: the differentiable path, and devices without a kernel of their own."""
 
-from ...dispatch import Backend
+from ...dispatch import Backend, cells
 
 
 def _missing() -> str | None:
@@ -19,23 +19,7 @@ def _describe() -> str:
 
 BACKEND = Backend(
     name="torch",
-    ops=frozenset(
-        [
-            "pool",
-            "normalize",
-            "quantize",
-            "dequantize",
-            "calibrate",
-            "similarity",
-            "similarity_paired",
-            "topk",
-            "rescore",
-            "range_search",
-            "merge_topk",
-            "maxsim",
-            "embedding_bag",
-        ]
-    ),
+    ops=cells(__path__),
     missing=_missing,
     describe=_describe,
 )

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from ...arrays import Rows
-from .blocks import blocks
+from ._blocks import blocks
 
 
 def calibrate(x: Rows) -> torch.Tensor | np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from ...arrays import Rows
-from .blocks import blocks, put
+from ._blocks import blocks, put
 
 
 def dequantize(x: Rows, out: np.ndarray | None) -> torch.Tensor | np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from ...arrays import Rows
-from .blocks import blocks, put
+from ._blocks import blocks, put
 
 
 def normalize(x: Rows, eps: float, out: np.ndarray | None) -> torch.Tensor | None:

@@ -7,7 +7,7 @@ import torch
 
 from ...arrays import Rows, from_host
 from ...codes import ROW_PRECISIONS, STORAGE, code_width
-from .blocks import blocks, put
+from ._blocks import blocks, put
 
 
 def quantize(x: Rows, precision: str, ranges: Any, codes: Any, scale: Any) -> tuple[Any, Any]:

@@ -2,7 +2,7 @@
 
 import os
 
-from ...dispatch import Backend
+from ...dispatch import Backend, cells
 
 
 def interpreted() -> bool:
@@ -31,20 +31,7 @@ def _describe() -> str:
 
 BACKEND = Backend(
     name="triton",
-    ops=frozenset(
-        [
-            "pool",
-            "normalize",
-            "quantize",
-            "similarity",
-            "similarity_paired",
-            "topk",
-            "rescore",
-            "range_search",
-            "maxsim",
-            "embedding_bag",
-        ]
-    ),
+    ops=cells(__path__),
     missing=_missing,
     describe=_describe,
 )
