@@ -185,7 +185,8 @@ def test_a_metric_is_asked_for_among_those_there_are() -> None:
     assert refused(*CASES["none for bits"]).endswith("expected one of hamming, jaccard")
     assert refused(*CASES["none for integers"]).endswith("expected one of cosine, hamming, ip, jaccard, l2, sqeuclidean")
     assert refused(TypeError, "metric", lambda: fc.Corpus(BITS)).endswith("expected one of cosine, ip, hamming, jaccard")
-    assert "quantize(..., 'ubinary')" in refused(TypeError, "metric", lambda: fc.topk(np.ones((1, 32), np.float32), BITS, 1, metric="hamming"))
+    floats = np.ones((1, 32), np.float32)
+    assert "quantize(..., 'ubinary')" in refused(TypeError, "metric", lambda: fc.topk(floats, BITS, 1, metric="hamming"))
 
 
 def test_the_longest_rows_are_taken() -> None:
