@@ -11,9 +11,9 @@ import numpy as np
 
 import fastembed_core as fec
 from fastembed_core import dispatch
-from fastembed_core.arrays import Rows, rows_of
 from fastembed_core.codes import Codes
 from fastembed_core.metrics import is_similarity
+from fastembed_core.operands import Rows, rows_of
 
 from .workloads import Case, Workload
 

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from . import dispatch
-from .arrays import Mask, Rows, from_host, to_device
+from .arrays import from_host, to_device
 from .checks import integer_of
+from .operands import Mask, Rows
 from .ops.scores import Score
 from .scan_codes import ScanCodes
 from .snapshot import Snapshot

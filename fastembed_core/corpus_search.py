@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from . import dispatch
-from .arrays import Mask, Origin, Rows, exclude_of, float32_of, mask_of, rows_of, to_host
+from .arrays import Origin, float32_of, to_host
 from .checks import count_of
 from .codes import Codes
 from .fp_state import ieee
 from .metrics import BIT_METRICS
+from .operands import Mask, Rows, exclude_of, mask_of, rows_of
 from .ops._search import deliver
 from .ops.quantize import quantize
 from .ops.scores import Score, score_of

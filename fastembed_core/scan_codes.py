@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from .arrays import Rows
+    from .operands import Rows
 
 SCAN_PRECISIONS = ("int4", "int8")  # the cheapest to read first
 

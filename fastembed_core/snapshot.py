@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import FLOAT_KINDS, KIND_OF_DTYPE, Rows, check_matrix, float32_of, intake, is_torch, kind_of, round_to, rows_of, to_host
+from .arrays import FLOAT_KINDS, KIND_OF_DTYPE, float32_of, intake, is_torch, round_to, to_host
 from .codes import PRECISIONS, ROW_PRECISIONS, STORAGE, Codes, code_width
 from .metrics import BIT_METRICS, METRICS, canonical_name
+from .operands import Rows, check_matrix, kind_of, rows_of
 from .ops.quantize import calibrate, quantize
 from .ops.scores import score_of
 from .scan_codes import SCAN_PRECISIONS, ScanCodes, available, encode

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 import fastembed_core as fc
-from fastembed_core.arrays import rows_of
 from fastembed_core.backends.triton import _tiles
 from fastembed_core.backends.triton._allowed import Allowed
 from fastembed_core.backends.triton._launch import on
 from fastembed_core.backends.triton._operand import Side, side_of
 from fastembed_core.backends.triton._scan import Scan, scan_keys, squares_of
+from fastembed_core.operands import rows_of
 from fastembed_core.ops.scores import score_of
 
 from .limits import seconds

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import FLOAT_KINDS, KIND_OF_DTYPE, Origin, check_matrix, intake
+from ..arrays import FLOAT_KINDS, KIND_OF_DTYPE, Origin, intake
 from ..checks import integer_of
+from ..operands import check_matrix
 
 _BLOCK_BYTES = 1 << 22  # of a copy made because rows lie in no order a kernel reads
 

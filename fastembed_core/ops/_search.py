@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays import NUMPY, Origin, Rows, is_torch, rows_of
+from ..arrays import NUMPY, Origin, is_torch
 from ..codes import dtype_name
 from ..metrics import canonical_name
+from ..operands import Rows, rows_of
 from ._spec import Spec
 from .scores import Score, score_of
 

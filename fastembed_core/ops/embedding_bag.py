@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import dispatch
-from ..arrays import Origin, Rows, in_front, integers_of, multiples, rows_of, to_device, unread
+from ..arrays import Origin, integers_of, to_device, unread
 from ..checks import integer_of
 from ..codes import PRECISIONS, Codes
+from ..operands import Rows, in_front, multiples, rows_of
 from ._rows import dim_of, is_plain, output_of, tracked
 from ._spec import Spec
 from ._traced import traced

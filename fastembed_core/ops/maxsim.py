@@ -8,24 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import dispatch
-from ..arrays import (
-    Origin,
-    Rows,
-    float32_of,
-    in_front,
-    intake,
-    integers_of,
-    kind_of,
-    mask_of,
-    multiples,
-    plain_rows,
-    rows_of,
-    to_device,
-    unread,
-)
+from ..arrays import Origin, float32_of, intake, integers_of, to_device, unread
 from ..checks import count_of
 from ..codes import Codes
 from ..metrics import SIMILARITIES, canonical_name
+from ..operands import Rows, in_front, kind_of, mask_of, multiples, plain_rows, rows_of
 from ._search import Pair, deliver, outputs_of, places_spec
 from ._spec import Spec
 from ._traced import traced

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from .. import dispatch
-from ..arrays import Origin, Rows
+from ..arrays import Origin
+from ..operands import Rows
 from ._direct import direct
 from ._rows import dim_of, floats_of, is_plain, output_of, plain_blocks, tracked
 from ._spec import Spec

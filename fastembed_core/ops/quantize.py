@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from .. import dispatch
-from ..arrays import Origin, Rows, float32_of, intake, rows_of, to_device
+from ..arrays import Origin, float32_of, intake, to_device
 from ..codes import DIM_PRECISIONS, PRECISIONS, ROW_PRECISIONS, STORAGE, Codes, code_width
 from ..fp_state import ieee
+from ..operands import Rows, rows_of
 from ._direct import direct
 from ._rows import is_plain, matrix_of, output_of, plain_blocks, tracked
 from ._spec import Spec

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from .. import dispatch
-from ..arrays import Rows, exclude_of, is_torch, mask_of, to_device, to_host
+from ..arrays import is_torch, to_device, to_host
 from ..checks import count_of
 from ..codes import dtype_name
+from ..operands import Rows, exclude_of, mask_of
 from ._search import Pair, deliver, pair
 from ._spec import Spec
 from ._traced import traced

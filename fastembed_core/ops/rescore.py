@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from .. import dispatch
-from ..arrays import Rows, ids_of, to_host
+from ..arrays import to_host
 from ..checks import count_of
+from ..operands import Rows, ids_of
 from ._search import deliver, outputs_of, pair, places_spec
 from ._spec import Spec
 from ._traced import traced

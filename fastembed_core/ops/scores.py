@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import metrics
-from ..arrays import Rows
+from ..operands import Rows
 
 # The largest D whose sum stays inside int32: 128 * 128 * 131071 and 255 * 255 * 33025 are below 2 ** 31.
 MAX_DIM_INT8_IP = 131_071

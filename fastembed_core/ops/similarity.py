@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .. import dispatch
-from ..arrays import Rows
 from ..codes import dtype_name
+from ..operands import Rows
 from ._direct import direct
 from ._search import deliver, outputs_of, pair
 from ._spec import Spec

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .. import dispatch
-from ..arrays import Rows, exclude_of, mask_of
 from ..checks import count_of
+from ..operands import Rows, exclude_of, mask_of
 from ._direct import direct
 from ._search import deliver, outputs_of, pair, places_spec
 from ._spec import Spec

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import fastembed_core as fc
-from fastembed_core.arrays import rows_of
 from fastembed_core.backends.cuda import BACKEND
 from fastembed_core.dispatch import Unsupported
+from fastembed_core.operands import rows_of
 
 from .operands import moved
 

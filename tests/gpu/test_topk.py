@@ -12,12 +12,12 @@ from oracle import values64
 
 import fastembed_core as fc
 from fastembed_core import scan_codes
-from fastembed_core.arrays import rows_of, steps_of
 from fastembed_core.backends.triton._allowed import Allowed
 from fastembed_core.backends.triton._groups import center_of
 from fastembed_core.backends.triton._launch import on
 from fastembed_core.backends.triton._operand import Side, codes_of, side_of
 from fastembed_core.backends.triton._scan import Scan, kind_of, scan_keys, squares_of
+from fastembed_core.operands import rows_of, steps_of
 from fastembed_core.ops.scores import Score
 
 from .operands import agree, moved

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ... import _core
-from ...arrays import Rows
 from ...dispatch import Unsupported
+from ...operands import Rows
 from ...ops.scores import Score
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ... import _core
-from ...arrays import Rows
+from ...operands import Rows
 from ...threads import num_threads
 
 

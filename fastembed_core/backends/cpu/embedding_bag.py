@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ... import _core
-from ...arrays import Rows, steps_of
+from ...operands import Rows, steps_of
 from ...ops.embedding_bag import Bags, Recipe
 from ...threads import num_threads
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ... import _core
-from ...arrays import Mask
+from ...operands import Mask
 from ...ops.maxsim import Queries, TokenSets
 from ...ops.scores import Score
 from ...threads import num_threads

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ... import _core
-from ...arrays import steps_of
+from ...operands import steps_of
 from ...ops.pool import Recipe, Tokens
 from ...threads import num_threads
 

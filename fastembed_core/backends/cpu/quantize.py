@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from ... import _core
-from ...arrays import Rows
 from ...codes import Codes, made
+from ...operands import Rows
 from ...threads import num_threads
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ... import _core
-from ...arrays import Rows
+from ...operands import Rows
 from ...ops.scores import Score
 from ...threads import num_threads
 from ._search import operands

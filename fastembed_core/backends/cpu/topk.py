@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ... import _core
-from ...arrays import Mask, Rows
+from ...operands import Mask, Rows
 from ...ops.scores import Score
 from ...scan_codes import SCAN_PRECISIONS, ScanCodes
 from ...threads import num_threads

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from ... import _cuda
-from ...arrays import Mask, Rows, to_device
+from ...arrays import to_device
 from ...dispatch import Unsupported
+from ...operands import Mask, Rows
 from ...ops.scores import Score
 
 SMALL = 1 << 27  # elements of all pairs of rows, which wide float64 units score while several kernels would be launched

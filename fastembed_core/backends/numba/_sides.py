@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...arrays import Rows
 from ...dispatch import Unsupported
+from ...operands import Rows
 from ...ops.scores import Score
 from ..numpy._operand import Index, Operand
 from ._kernels import METRICS, squares

@@ -3,7 +3,8 @@
 import numba
 import numpy as np
 
-from ...arrays import Rows, float32_of, round_to
+from ...arrays import float32_of, round_to
+from ...operands import Rows
 
 _BLOCK = 1 << 16  # elements widened and narrowed at a time, for the types numba has not
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...arrays import Rows
+from ...operands import Rows
 from ...ops.scores import Score
 from ..numpy._canonical import rounded
 from ._kernels import METRICS, score_block

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...arrays import Mask
+from ...operands import Mask
 from ._operand import span
 
 

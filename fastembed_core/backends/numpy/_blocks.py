@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ...arrays import Rows
+from ...operands import Rows
 
 _ELEMENTS = 1 << 16
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...arrays import Rows
+from ...operands import Rows
 from ...ops.scores import Score
 
 Index = slice | np.ndarray

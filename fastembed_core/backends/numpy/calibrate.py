@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ...arrays import Rows, float32_of
+from ...arrays import float32_of
+from ...operands import Rows
 from ._blocks import blocks
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...arrays import Rows
+from ...operands import Rows
 from ...ops.embedding_bag import Bags, Recipe
 from ...ops.maxsim import runs
 from .dequantize import dequantize

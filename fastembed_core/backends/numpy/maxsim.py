@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays import Mask
+from ...operands import Mask
 from ...ops.maxsim import ALMOST_LEAST, Queries, TokenSets, runs
 from ...ops.scores import Score
 from ._best import EMPTY, Best, keys_of, scores_of

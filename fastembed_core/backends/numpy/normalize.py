@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ...arrays import Rows, float32_of, round_to
+from ...arrays import float32_of, round_to
+from ...operands import Rows
 from ._blocks import blocks
 
 

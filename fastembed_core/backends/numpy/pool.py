@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays import Rows, float32_of, round_to
+from ...arrays import float32_of, round_to
+from ...operands import Rows
 from ...ops.pool import EPS, FLOAT_PRECISIONS, SUMS, Recipe, Tokens
 from .normalize import normalize
 from .quantize import quantize

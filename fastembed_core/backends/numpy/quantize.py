@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ...arrays import Rows, float32_of, steps_of
+from ...arrays import float32_of
+from ...operands import Rows, steps_of
 from ._blocks import blocks
 
 

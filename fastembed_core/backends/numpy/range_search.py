@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...arrays import Mask, Rows
+from ...operands import Mask, Rows
 from ...ops.scores import Score
 from ._allowed import Allowed
 from ._best import keys_of

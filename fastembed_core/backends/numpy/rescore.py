@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...arrays import Rows
+from ...operands import Rows
 from ...ops.scores import Score
 from ._best import EMPTY, Best, keys_of, scores_of
 from ._canonical import pair_scores

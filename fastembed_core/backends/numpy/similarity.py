@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...arrays import Rows
+from ...operands import Rows
 from ...ops.scores import Score
 from ._dense import Dense, centre_of
 from ._operand import Operand

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays import Mask, Rows
+from ...operands import Mask, Rows
 from ...ops.scores import Score
 from ._allowed import Allowed
 from ._best import EMPTY, NAN, Best, keys_of, scores_of

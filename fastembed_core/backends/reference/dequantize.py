@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...arrays import Rows
+from ...operands import Rows
 from ._scores import scales, values
 
 

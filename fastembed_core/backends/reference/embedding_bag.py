@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ...arrays import Rows, round_to
+from ...arrays import round_to
+from ...operands import Rows
 from ...ops.embedding_bag import Bags, Recipe
 from ...ops.pool import EPS, FLOAT_PRECISIONS
 from ._scores import scales, values

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays import Mask
+from ...operands import Mask
 from ...ops.maxsim import Queries, TokenSets
 from ...ops.scores import Score
 from ._scores import code_values, finish, one_query, ranking, scales, values

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ...arrays import Rows, round_to
+from ...arrays import round_to
+from ...operands import Rows
 from ...ops.pool import EPS, FLOAT_PRECISIONS, Recipe, Tokens
 from ._scores import code_values
 from .quantize import quantize

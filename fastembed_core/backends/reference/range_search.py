@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...arrays import Mask, Rows
+from ...operands import Mask, Rows
 from ...ops.scores import Score
 from ._scores import canonical, ranking
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays import Mask, Rows
+from ...operands import Mask, Rows
 from ...ops.scores import Score
 from ._scores import canonical, ranking
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...arrays import Mask, to_device
+from ...arrays import to_device
+from ...operands import Mask
 from ._operand import Index, members, unpacked
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...arrays import Rows
+from ...operands import Rows
 from ...ops.maxsim import Queries, TokenSets
 from ...ops.scores import Score
 from ._canonical import times

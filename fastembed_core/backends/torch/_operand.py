@@ -9,8 +9,9 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from ...arrays import Rows, to_device
+from ...arrays import to_device
 from ...dispatch import Unsupported
+from ...operands import Rows
 from ...ops.scores import Score
 
 Index: TypeAlias = "slice | torch.Tensor"

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from ...arrays import Rows
+from ...operands import Rows
 from ._blocks import blocks, put
 
 

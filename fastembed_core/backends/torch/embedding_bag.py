@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ...arrays import Rows, to_device, unread
+from ...arrays import to_device, unread
+from ...operands import Rows
 from ...ops import pool as pooling
 from ...ops.embedding_bag import Bags, Recipe
 from ...ops.maxsim import runs

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...arrays import Mask, to_device
+from ...arrays import to_device
+from ...operands import Mask
 from ...ops.maxsim import ALMOST_LEAST, Queries, TokenSets, runs
 from ...ops.scores import Score
 from ._allowed import Allowed

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ...arrays import Rows, from_host
+from ...arrays import from_host
+from ...operands import Rows
 from ...ops.pool import EPS, FLOAT_PRECISIONS, Recipe, Tokens
 from .normalize import normalize
 from .quantize import quantize

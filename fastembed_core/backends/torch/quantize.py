@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...arrays import Rows, from_host
+from ...arrays import from_host
 from ...codes import ROW_PRECISIONS, STORAGE, code_width
+from ...operands import Rows
 from ._blocks import blocks, put
 
 

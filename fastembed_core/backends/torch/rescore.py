@@ -4,7 +4,8 @@ from typing import Any
 
 import torch
 
-from ...arrays import Rows, to_device
+from ...arrays import to_device
+from ...operands import Rows
 from ...ops.scores import Score
 from ._canonical import dtype_of, pair_scores
 from ._gradient import pair_gradient, tracked

@@ -2,7 +2,7 @@
 
 import torch
 
-from ...arrays import Rows
+from ...operands import Rows
 from ...ops.scores import Score
 from ._dense import Dense, centre_of
 from ._gradient import matrix_gradient, tracked

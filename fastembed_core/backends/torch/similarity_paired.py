@@ -2,7 +2,7 @@
 
 import torch
 
-from ...arrays import Rows
+from ...operands import Rows
 from ...ops.scores import Score
 from ._canonical import pair_scores
 from ._gradient import paired_gradient, tracked

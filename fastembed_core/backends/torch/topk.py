@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...arrays import Mask, Rows
+from ...operands import Mask, Rows
 from ...ops.scores import Score
 from ._allowed import Allowed
 from ._canonical import dtype_of, is_exact, pair_scores

@@ -9,7 +9,8 @@ import torch
 import triton
 import triton.language as tl
 
-from ...arrays import Mask, to_device
+from ...arrays import to_device
+from ...operands import Mask
 
 
 @triton.jit

@@ -9,7 +9,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ...arrays import Rows
+from ...operands import Rows
 from ...ops.scores import Score
 from ...scan_codes import ScanCodes
 from ._launch import beside

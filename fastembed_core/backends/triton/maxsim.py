@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ...arrays import Mask
+from ...operands import Mask
 from ...ops.maxsim import ALMOST_LEAST, Queries, TokenSets
 from ...ops.scores import Score
 from ._allowed import Allowed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ...arrays import Rows
+from ...operands import Rows
 from ._launch import device_of, fill, on
 from ._map import map_rows
 from ._rows import output

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ...arrays import Rows
+from ...operands import Rows
 from ...ops.pool import EPS, Recipe, Tokens
 from ._launch import beside, device_of, fill, on
 from ._operand import VALUES, side_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...arrays import Rows
+from ...operands import Rows
 from ._launch import beside, device_of, fill, on
 from ._map import map_rows
 from ._rows import output

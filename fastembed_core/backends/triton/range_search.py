@@ -6,7 +6,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from ...arrays import Mask, Rows, to_device
+from ...arrays import to_device
+from ...operands import Mask, Rows
 from ...ops.scores import Score
 from ._allowed import Allowed
 from ._canonical import EMPTY, scores_of

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from ...arrays import Rows, to_device
+from ...arrays import to_device
+from ...operands import Rows
 from ...ops.scores import Score
 from ._canonical import scores_of
 from ._launch import device_of, on

@@ -8,7 +8,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ...arrays import Rows
+from ...operands import Rows
 from ...ops.scores import Score
 from ._canonical import canonical, rounded
 from ._launch import blocks, device_of, launch, on

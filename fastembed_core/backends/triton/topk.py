@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...arrays import Mask, Rows
 from ...codes import dtype_name
+from ...operands import Mask, Rows
 from ...ops.scores import Score
 from ._allowed import Allowed
 from ._certify import flags_of

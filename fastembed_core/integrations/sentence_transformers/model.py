@@ -16,7 +16,8 @@ from sentence_transformers.util import SimilarityFunction
 import fastembed_core as fc
 
 from ... import dispatch
-from ...arrays import Rows, unread
+from ...arrays import unread
+from ...operands import Rows
 from ...ops.pool import EPS, SUMS, Recipe, Tokens
 from .._instance import put, take
 from . import late_interaction
