@@ -18,10 +18,10 @@ UNIT = 2.0**-53
 
 
 class Dense:
-    """Scores blocks of one pair of operands. `centre` (float64, (D,)) is subtracted from both sides of a distance."""
+    """Scores blocks of one pair of operands. `center` (float64, (D,)) is subtracted from both sides of a distance."""
 
-    def __init__(self, q: Operand, x: Operand, score: Score, centre: np.ndarray | None) -> None:
-        self.q, self.x, self.score, self.centre = q, x, score, centre
+    def __init__(self, q: Operand, x: Operand, score: Score, center: np.ndarray | None) -> None:
+        self.q, self.x, self.score, self.center = q, x, score, center
         self._exact = is_exact(score)
         peak = max({"i8": 128, "u8": 255, "i4": 8}.get(side.rows.kind, 1) for side in (q, x))
         # float32 holds every integer up to 2**24, so that sums of this many products of codes are exact in it.
@@ -53,10 +53,10 @@ class Dense:
 
     def _side(self, side: Operand, rows: Index, lo: int, hi: int, dtype: type) -> np.ndarray:
         block: np.ndarray = side.block(rows, lo, hi).astype(dtype, copy=False)
-        if self.centre is None:
+        if self.center is None:
             return block
         scale = side.scale(rows)
-        return (block if scale is None else block * scale[:, None]) - self.centre[lo:hi]
+        return (block if scale is None else block * scale[:, None]) - self.center[lo:hi]
 
     def scale(self, queries: Index, rows: Index) -> np.ndarray | None:
         sq, sx = self.q.scale(queries), self.x.scale(rows)
@@ -101,14 +101,14 @@ class Dense:
         return value, unit * norms * (1.0 if scale is None else np.abs(scale))
 
 
-def centre_of(x: Operand, score: Score, sample: int = 256) -> np.ndarray | None:
+def center_of(x: Operand, score: Score, sample: int = 256) -> np.ndarray | None:
     """(D,) float64 holding float32 values: the mean of a sample of rows for distances between floats, else None.
 
     Both sides of a distance lose it first, so that an offset common to all rows does not swallow their differences.
     """
     if is_exact(score) or score.metric not in ("l2", "sqeuclidean"):
         return None
-    centre = np.zeros(x.dim)
+    center = np.zeros(x.dim)
     rows = np.unique(np.linspace(0, max(0, x.n - 1), min(x.n, sample)).astype(np.int64))
     scale = x.scale(rows)
     for lo, hi in x.chunks():
@@ -116,5 +116,5 @@ def centre_of(x: Operand, score: Score, sample: int = 256) -> np.ndarray | None:
         block = block if scale is None else block * scale[:, None]
         usable = np.abs(block) <= 2.0**50
         total = np.where(usable, block, 0).sum(0) / np.maximum(1, usable.sum(0))
-        centre[lo:hi] = total.astype(np.float32)
-    return centre
+        center[lo:hi] = total.astype(np.float32)
+    return center

@@ -7,7 +7,7 @@ metric                      merit of (q, x)              the score from it
 ==========================  ===========================  ===================================
 ip                          q.x                          merit
 cosine                      q.x / |x|                    merit / |q|
-l2, sqeuclidean, centred    q.x - |x|^2 / 2              |q|^2 - 2 merit, or its square root
+l2, sqeuclidean, centered   q.x - |x|^2 / 2              |q|^2 - 2 merit, or its square root
 ==========================  ===========================  ===================================
 """
 
@@ -29,22 +29,22 @@ def in_range(squares: np.ndarray) -> np.ndarray:
 
 
 class Scan:
-    """Estimates for one pair of operands; `centre` is what distances are measured from."""
+    """Estimates for one pair of operands; `center` is what distances are measured from."""
 
-    def __init__(self, q: Operand, x: Operand, score: Score, centre: np.ndarray | None) -> None:
-        self.q, self.x, self.score, self.centre = q, x, score, centre
+    def __init__(self, q: Operand, x: Operand, score: Score, center: np.ndarray | None) -> None:
+        self.q, self.x, self.score, self.center = q, x, score, center
         # The product (D), the norms of a cosine (D / 2), and the roundings around them.
         self.unit = (1.5 * q.dim + 16) * UNIT * 1.01 if q.dim < 2**20 else np.inf
 
     def side(self, operand: Operand, rows: Index, lo: int, hi: int) -> np.ndarray:
-        """float32 elements as the product takes them: centred, else as stored without their scale."""
+        """float32 elements as the product takes them: centered, else as stored without their scale."""
         block = operand.block(rows, lo, hi)
-        if self.centre is None:
+        if self.center is None:
             return block
         scale = operand.scale(rows)
         if scale is None:
-            return block - self.centre[lo:hi].astype(np.float32)  # one rounding, relative to the difference
-        return (block * scale[:, None] - self.centre[lo:hi]).astype(np.float32)
+            return block - self.center[lo:hi].astype(np.float32)  # one rounding, relative to the difference
+        return (block * scale[:, None] - self.center[lo:hi]).astype(np.float32)
 
     def squares(self, operand: Operand, rows: Index) -> np.ndarray:
         """(m,) float64 squared norms of `side`, in float64 throughout."""
@@ -61,7 +61,7 @@ class Scan:
         if len(which):  # a float32 sum of squares cannot tell a zero row from a tiny one
             squares[which] = self.squares(self.x, which + rows.start if isinstance(rows, slice) else rows[which])
         odd = ~in_range(squares)
-        scale = None if self.centre is not None else self.x.scale(rows)
+        scale = None if self.center is not None else self.x.scale(rows)
         if scale is not None:
             odd |= ~np.isfinite(scale)
             if self.score.metric == "ip":
@@ -71,7 +71,7 @@ class Scan:
         norms = np.sqrt(np.where(odd, 0, squares))
         if self.score.metric == "cosine":
             merit *= (1 / np.where(norms == 0, 1, norms)).astype(np.float32)
-        elif self.centre is not None:
+        elif self.center is not None:
             merit -= (squares / 2).astype(np.float32)
         merit[:, odd] = np.nan
         return merit, norms

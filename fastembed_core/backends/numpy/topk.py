@@ -12,7 +12,7 @@ from ...ops.scores import Score
 from ._allowed import Allowed
 from ._best import EMPTY, NAN, Best, keys_of, scores_of
 from ._canonical import is_exact, pair_scores
-from ._dense import Dense, centre_of
+from ._dense import Dense, center_of
 from ._operand import DEPTH, Operand, span
 from ._scan import Scan, in_range
 
@@ -58,9 +58,9 @@ class Search:
         self.q, self.x = Operand(q, score), Operand(x, score)
         self.k, self.score, self.allowed = k, score, allowed
         self.scanned = self.rescored = 0  # pairs looked at, and pairs scored canonically
-        centre = centre_of(self.x, score)
-        self.dense = Dense(self.q, self.x, score, centre)
-        self.scan = Scan(self.q, self.x, score, centre)
+        center = center_of(self.x, score)
+        self.dense = Dense(self.q, self.x, score, center)
+        self.scan = Scan(self.q, self.x, score, center)
         self.m = min(1 << 13, max(64, BLOCK // max(1, min(x.dim, DEPTH)) // 64 * 64))
         self.t = max(1, min(CELLS // min(self.m, x.n), PENDING // (2 * k)))
 

@@ -19,10 +19,10 @@ TINY = 2.0**-125  # below it a float32 may have been flushed to zero by one of t
 
 
 class Dense:
-    """Scores blocks of one pair of operands. `centre` (float64, (D,)) is subtracted from both sides of a distance."""
+    """Scores blocks of one pair of operands. `center` (float64, (D,)) is subtracted from both sides of a distance."""
 
-    def __init__(self, q: Operand, x: Operand, score: Score, centre: torch.Tensor | None) -> None:
-        self.q, self.x, self.score, self.centre = q, x, score, centre
+    def __init__(self, q: Operand, x: Operand, score: Score, center: torch.Tensor | None) -> None:
+        self.q, self.x, self.score, self.center = q, x, score, center
         self._exact = is_exact(score)
         peak = max({"i8": 128, "u8": 255, "i4": 8}.get(side.rows.kind, 1) for side in (q, x))
         # float32 holds every integer up to 2**24, so that sums of this many products of codes are exact in it, and each
@@ -62,10 +62,10 @@ class Dense:
 
     def _side(self, side: Operand, rows: Index, lo: int, hi: int, dtype: torch.dtype) -> torch.Tensor:
         block = converted(side.block(rows, lo, hi), dtype)
-        if self.centre is None:
+        if self.center is None:
             return block
         scale = side.scale(rows)
-        return (block if scale is None else block * scale[:, None]) - self.centre[lo:hi]
+        return (block if scale is None else block * scale[:, None]) - self.center[lo:hi]
 
     def scale(self, queries: Index, rows: Index) -> torch.Tensor | None:
         sq, sx = self.q.scale(queries), self.x.scale(rows)
@@ -113,14 +113,14 @@ def _cut(queries: Index, lo: int, hi: int) -> Index:
     return queries[lo:hi]
 
 
-def centre_of(x: Operand, score: Score, sample: int = 256) -> torch.Tensor | None:
+def center_of(x: Operand, score: Score, sample: int = 256) -> torch.Tensor | None:
     """(D,) float64 holding float32 values: the mean of a sample of rows for distances between floats, else None.
 
     Both sides of a distance lose it first, so that an offset common to all rows does not swallow their differences.
     """
     if is_exact(score) or score.metric not in ("l2", "sqeuclidean"):
         return None
-    centre = torch.zeros(x.dim, dtype=torch.float64, device=x.device)
+    center = torch.zeros(x.dim, dtype=torch.float64, device=x.device)
     count = min(x.n, sample)
     rows = torch.arange(count, device=x.device) * x.n // max(1, count)
     scale = x.scale(rows)
@@ -128,5 +128,5 @@ def centre_of(x: Operand, score: Score, sample: int = 256) -> torch.Tensor | Non
         block = x.block(rows, lo, hi).double()
         block = block if scale is None else block * scale[:, None]
         usable = block.abs() <= 2.0**50
-        centre[lo:hi] = (block.where(usable, 0.0).sum(0) / usable.sum(0).clamp(min=1)).float()
-    return centre
+        center[lo:hi] = (block.where(usable, 0.0).sum(0) / usable.sum(0).clamp(min=1)).float()
+    return center

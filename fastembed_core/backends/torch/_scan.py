@@ -1,14 +1,6 @@
 """Estimates of every score of a block by float32 matrix multiplication, as upper bounds of what they estimate.
 
-An estimate is of the *merit*, which is larger for better rows and which canonical scores are monotone in:
-
-==========================  ===========================  ===================================
-metric                      merit of (q, x)              the score from it
-==========================  ===========================  ===================================
-ip                          q.x                          merit
-cosine                      q.x / |x|                    merit / |q|
-l2, sqeuclidean, centred    q.x - |x|^2 / 2              |q|^2 - 2 merit, or its square root
-==========================  ===========================  ===================================
+An estimate is of the *merit*, as in the numpy backend: q.x, q.x / |x|, or of centered rows q.x - |x|^2 / 2.
 """
 
 from __future__ import annotations
@@ -40,23 +32,23 @@ def product_unit(device: torch.device) -> tuple[float, float]:
 
 
 class Scan:
-    """Estimates for one pair of operands; `centre` is what distances are measured from."""
+    """Estimates for one pair of operands; `center` is what distances are measured from."""
 
-    def __init__(self, q: Operand, x: Operand, score: Score, centre: torch.Tensor | None) -> None:
-        self.q, self.x, self.score, self.centre = q, x, score, centre
+    def __init__(self, q: Operand, x: Operand, score: Score, center: torch.Tensor | None) -> None:
+        self.q, self.x, self.score, self.center = q, x, score, center
         unit, factors = product_unit(q.device)
         # The product (D), the norms of a cosine (D / 2), and the roundings around them.
         self.unit = (1.5 * q.dim + 16) * unit * 1.01 + factors if q.dim < 2**18 else torch.inf
 
     def side(self, operand: Operand, rows: Index, lo: int, hi: int) -> torch.Tensor:
-        """float32 elements as the product takes them: centred, else as stored without their scale."""
+        """float32 elements as the product takes them: centered, else as stored without their scale."""
         block = operand.block(rows, lo, hi)
-        if self.centre is None:
+        if self.center is None:
             return block
         scale = operand.scale(rows)
         if scale is None:
-            return block - self.centre[lo:hi].float()  # one rounding, relative to the difference
-        return converted(block * scale[:, None] - self.centre[lo:hi], torch.float32)
+            return block - self.center[lo:hi].float()  # one rounding, relative to the difference
+        return converted(block * scale[:, None] - self.center[lo:hi], torch.float32)
 
     def squares(self, operand: Operand, rows: Index) -> torch.Tensor:
         """(m,) float64 squared norms of `side`, in float64 throughout."""
@@ -68,10 +60,10 @@ class Scan:
     def bounded(self, squares: torch.Tensor) -> torch.Tensor:
         """Where estimates have a bound: squared norms neither tiny, huge nor NaN, and zero rows but for distances.
 
-        (A centred row may come out as zero where a thread flushed its elements.)
+        (A centered row may come out as zero where a thread flushed its elements.)
         """
         inside = (squares >= LOW) & (squares <= HIGH)
-        return inside if self.centre is not None else inside | (squares == 0)
+        return inside if self.center is not None else inside | (squares == 0)
 
     def block(self, queries: slice, rows: slice, q_norms: torch.Tensor) -> torch.Tensor:
         """(t, m) float32, no less than the merit of any pair but for a part that all rows of a query share (`shared`)."""
@@ -80,7 +72,7 @@ class Scan:
         if len(which):  # a float32 sum of squares cannot tell a zero row from a tiny one
             squares[which] = self.squares(self.x, which + rows.start)
         odd = ~self.bounded(squares)
-        scale = None if self.centre is not None else self.x.scale(rows)
+        scale = None if self.center is not None else self.x.scale(rows)
         if scale is not None:
             odd |= ~scale.isfinite()
             if self.score.metric == "ip":

@@ -12,7 +12,7 @@ from ...operands import Mask, Rows
 from ...ops.scores import Score
 from ._allowed import Allowed
 from ._canonical import dtype_of
-from ._dense import Dense, centre_of
+from ._dense import Dense, center_of
 from ._gradient import pair_gradient, tracked
 from ._operand import DEPTH, Operand, device_of, plainly
 from ._rank import keys_of
@@ -28,7 +28,7 @@ def range_search(q: Rows, x: Rows, limits: np.ndarray, score: Score, mask: Mask 
         parts = [tuple(torch.empty(0, dtype=dtype, device=device) for dtype in (torch.int64, torch.int64, dtype_of(score)))]
         if q.n and x.n:
             left, right = Operand(q, score, device), Operand(x, score, device)
-            dense = Dense(left, right, score, centre_of(right, score))
+            dense = Dense(left, right, score, center_of(right, score))
             bounds = to_device(limits.astype(np.float64), str(device))
             allowed = Allowed(mask, exclude, x.n, device)
             m = min(x.n, 1 << 14, max(64, BLOCK // max(1, min(x.dim, DEPTH))))

@@ -16,7 +16,7 @@ from ...operands import Mask, Rows
 from ...ops.scores import Score
 from ._allowed import Allowed
 from ._canonical import dtype_of, is_exact, pair_scores
-from ._dense import Dense, centre_of
+from ._dense import Dense, center_of
 from ._gradient import pair_gradient, tracked
 from ._operand import DEPTH, Operand, converted, device_of, plainly
 from ._rank import EMPTY, best, empty, keys_of
@@ -57,8 +57,8 @@ class Search:
     def __init__(self, q: Operand, x: Operand, k: int, score: Score, allowed: Allowed) -> None:
         self.q, self.x, self.k, self.score, self.allowed = q, x, k, score, allowed
         self.scanned = self.rescored = 0  # pairs looked at, and pairs scored canonically
-        centre = centre_of(x, score)
-        self.dense, self.scan = Dense(q, x, score, centre), Scan(q, x, score, centre)
+        center = center_of(x, score)
+        self.dense, self.scan = Dense(q, x, score, center), Scan(q, x, score, center)
         self.m = min(1 << 14, max(64, BLOCK // max(1, min(x.dim, DEPTH)) // 64 * 64))
         self.kept = min(x.n, k + max(32, k // 4))
         self.t = max(1, CELLS // (min(self.m, x.n) + self.kept))
