@@ -202,7 +202,7 @@ def explain(op: str, *, device: str = "cpu", grad: bool = False, backend: str | 
     """Which backend a call of `op` takes and why, in one sentence and a list of the ones passed over.
 
     >>> print(explain("topk"))  # doctest: +SKIP
-    topk: cpu (avx2, 8 threads), the first of cpu, numpy that can run
+    topk: cpu (avx2, 8 threads), the first of cpu, numpy, numba that takes the operands
     """
     asked = _asked(backend)
     if op not in operations():
