@@ -69,7 +69,7 @@ def score_of(q: Rows, x: Rows, metric: str | None, names: tuple[str, str] = ("qu
         some = allowed | metrics.BIT_METRICS if form == "int" and q.ranges is None else allowed  # bare bytes may be bits
         raise TypeError(f"metric: got None for {_say(q)} and {_say(x)}, which have no default, expected one of {', '.join(sorted(some))}")
     if metric not in allowed:
-        way = f"; quantize(..., 'ubinary') makes bits of {names[0]}" if bits and q.is_float and metric in metrics.BIT_METRICS else ""
+        way = "; quantize(..., 'ubinary') makes bits of floats" if q.is_float and metric in metrics.BIT_METRICS else ""
         raise TypeError(f"metric: got {metric!r} for {_say(q)} and {_say(x)}, expected one of {', '.join(sorted(allowed))}{way}")
     if metric == "hamming":
         check_bits(q.dim, names[0])
