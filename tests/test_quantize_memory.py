@@ -16,7 +16,7 @@ import fastembed_core as fc
 from fastembed_core.codes import DIM_PRECISIONS, PRECISIONS, STORAGE, code_width
 
 
-@pytest.fixture(params=["scalar", "avx2", "avx512", "avx512icl", "neon"])
+@pytest.fixture(params=["scalar", "avx2", "avx512", "avx512icl", "avx512bf16", "neon"])
 def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each level of the extension that this machine runs."""
     core = pytest.importorskip("fastembed_core._core")
