@@ -6,10 +6,10 @@
 // order, so comparing with canonical scores is safe. Let u = 2^-24, a the query's norm, r a row's reach (its norm times its
 // scale; 1 under cosine):
 //
-//   dot       |v - true| <= g a r, and |p - p'| r where p is scanned as bfloat16 p'; g = (summation depth + the norm's own error) u,
-//   inflated for the rounding of the bound
-//             itself. A row or query whose squared norm leaves [2^-100, 2^100] gets no estimate at all (NaN), so that neither
-//             overflow nor underflow enters the bound.
+//   dot       |v - true| <= g a r, and |p - p'| r where p is scanned as bfloat16 p', and 2^-8 |p'| r where rows are, too;
+//             g = (summation depth + the norm's own error) u, inflated for the rounding of the bound itself.
+//             A row or query whose squared norm leaves [2^-100, 2^100] gets no estimate at all (NaN), so that neither overflow
+//             nor underflow enters the bound.
 //   squared   v = 2 q.x - |q|^2 - |x|^2, of operands centred first where they lie far from the origin: no more than g (a + r)^2
 //             for the three sums, and for the rounding of the operands themselves (scaled or centred, u an element).
 //   integers  exact while sums stay below 2^24, otherwise the rounding to float32: 2^-20 a r, or 2^-20 (a + r)^2 for distances.
