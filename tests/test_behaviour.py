@@ -72,6 +72,25 @@ def test_every_call_on_any_number_of_threads(backend: str) -> None:
     assert answers[1:] == answers[:1] * 2
 
 
+def test_many_queries_of_few_rows_on_any_number_of_threads(backend: str) -> None:
+    """Threads take queries of their own, and with them what each query brings: its scale, its mask, its excludes."""
+    rng = cases.rng_of("few rows")
+    x, q = (rng.integers(-9, 9, (n, 40)).astype(np.float32) for n in (301, 700))
+    q[[3, 500]] = np.nan
+    calls: list[tuple[Any, Any, dict[str, Any]]] = [
+        (q, x, {"mask": rng.random((700, 301)) < 0.3}),
+        (q, x, {"mask": rng.random(301) < 0.3, "metric": "l2"}),
+        (fc.quantize(np.nan_to_num(q), "int8_row"), fc.quantize(x, "int8_row"), {"exclude": rng.integers(-1, 301, (700, 2))}),
+    ]
+    answers = []
+    for n in (1, 2, 3):
+        with threads.limit(n):
+            answers.append([fc.topk(a, b, 5, **{"metric": "ip", **options}, backend=backend) for a, b, options in calls])
+    for other in answers[1:]:
+        for actual, expected in zip(other, answers[0], strict=True):
+            cases.assert_same(actual, expected)
+
+
 @pytest.mark.parametrize("layout", cases.LAYOUTS)
 def test_every_call_on_views(backend: str, layout: str) -> None:
     x = cases.rng_of("views").standard_normal((700, 40)).astype(np.float32)

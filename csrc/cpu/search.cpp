@@ -339,6 +339,27 @@ private:
     std::unique_ptr<std::atomic<float>[]> shared_;
 };
 
+// Queries [first, first + n) of a pair, and what they may return.
+Pair some_queries(Pair pair, int64_t first, int64_t n) {
+    pair.q.data = pair.q.row(first), pair.q.n = n;
+    if (pair.q.scale) pair.q.scale += first;
+    return pair;
+}
+Allowed some_queries(Allowed allowed, int64_t first) {
+    if (allowed.mask) allowed.mask += first * allowed.stride;
+    if (allowed.exclude) allowed.exclude += first * allowed.excludes;
+    return allowed;
+}
+
+// How many queries a thread takes at a time where rows are too few for threads to share, as centroids are; 0 where they share them.
+int64_t queries_apart(const Pair& pair, int64_t k, int threads) {
+    constexpr int64_t kSharedRows = 2048, kLeast = 64, kMost = 1024;
+    if (threads < 2 || pair.x.n >= kSharedRows * threads || pair.q.n < 2 * kLeast * threads) return 0;
+    const int64_t list = 2 * (k + 32) * static_cast<int64_t>(sizeof(Candidate)), cost = pair.x.n * std::max<int64_t>(pair.q.dim, 1) + 1;
+    const int64_t most = std::min({kMost, kReservoirBytes / threads / list, 2'000'000'000 / cost, pair.q.n / (4 * threads)});
+    return std::max(most, kLeast);
+}
+
 }  // namespace
 
 bool topk(const Pair& pair, const Coded* coded, int scans, int64_t k, const Allowed& allowed, int threads, Poll poll, void* scores,
@@ -346,7 +367,25 @@ bool topk(const Pair& pair, const Coded* coded, int scans, int64_t k, const Allo
     FpState ieee;
     if (k == 0 || pair.q.n == 0) return true;
     const Centered centered(pair);
-    return TopK(centered.pair(), coded, scans, k, allowed, threads, poll, scores, indices, stats).run();
+    const Pair& all = centered.pair();
+    const int64_t piece = queries_apart(all, k, threads), q = all.q.n;
+    if (!piece) return TopK(all, coded, scans, k, allowed, threads, poll, scores, indices, stats).run();
+    std::vector<SearchStats> parts(static_cast<size_t>(threads));
+    const bool finished = parallel_for((q + piece - 1) / piece, threads,
+                                       [&](int64_t i, int worker) {
+                                           const int64_t first = i * piece;
+                                           const Pair some = some_queries(all, first, std::min(piece, q - first));
+                                           const Allowed theirs = some_queries(allowed, first);
+                                           SearchStats did;
+                                           void* out = static_cast<char*>(scores) + 4 * first * k;  // float or int32
+                                           TopK(some, coded, scans, k, theirs, 1, nullptr, out, indices + first * k, did).run();
+                                           SearchStats& sum = parts[static_cast<size_t>(worker)];
+                                           sum = {sum.scanned + did.scanned, sum.rescored + did.rescored, std::max(sum.scan, did.scan)};
+                                       },
+                                       poll);
+    for (const SearchStats& part : parts)
+        stats = {stats.scanned + part.scanned, stats.rescored + part.rescored, std::max(stats.scan, part.scan)};
+    return finished;
 }
 
 }  // namespace fec
