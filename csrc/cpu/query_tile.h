@@ -128,8 +128,9 @@ private:
             if (halved) {
                 double& off = norms_[from].residual;
                 off = kernels_.halve_query(q.get(), dim, padded_queries(n_) * halved, words_.get() + from * halved) * (1 + 0x1p-20);
-                // A rounded row is within 2^-8 of itself, but for what is subnormal: no more than 2^-109 of any score.
-                if (kernels_.halves_rows) off += (norms_[from].norm + off) * (0x1p-8 * (1 + 0x1p-20)) + 0x1p-45;
+                // A rounded row is within 2^-8 of itself. Subnormal numbers and sums count as zero, up to 2^-126 each: rows reach 2^-60.
+                const double least = static_cast<double>(dim) * 0x1p-64;
+                if (kernels_.halves_rows) off += (norms_[from].norm + off) * (0x1p-8 * (1 + 0x1p-20)) + least;
                 continue;
             }
             const Slot words = slot(from);
