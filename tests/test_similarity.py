@@ -125,6 +125,17 @@ def test_out(backend: str) -> None:
     assert np.allclose(line, 1)
 
 
+@pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
+def test_few_queries(backend: str, metric: str) -> None:
+    """Up to four have a walk of their own, whatever a search does with so few."""
+    rng = cases.rng_of("few queries", metric)
+    x = rng.standard_normal((70, 33)).astype(np.float32)
+    for queries in range(1, 10):
+        q = rng.standard_normal((queries, 33)).astype(np.float32)
+        expected = fc.similarity(q, x, metric, backend="reference")
+        assert np.allclose(fc.similarity(q, x, metric, backend=backend), expected, rtol=1e-5, atol=1e-5), queries
+
+
 def test_a_zero_row_has_cosine_zero(backend: str) -> None:
     x = np.zeros((2, 5), np.float32)
     x[1] = 3

@@ -30,12 +30,14 @@ inline int shift_of(int64_t element, Kind kind) {
 // after the other, zero-padded, for the kernels that walk a corpus row by row.
 class QueryTile {
 public:
-    QueryTile(const Pair& pair, const Coded* coded, bool by_rows)
+    // apart: how many float queries stay floats where they are packed by rows; more are packed as bfloat16.
+    QueryTile(const Pair& pair, const Coded* coded, bool by_rows, int64_t apart = kernels().search.most_apart)
         : pair_(pair),
           kernels_(kernels().search),
           coded_(coded),
           family_(coded ? Family::codes : family_of(pair)),
           by_rows_(by_rows),
+          apart_(apart),
           split_(by_rows && (coded ? coded->codes.kind : pair.x.kind) == Kind::i4),
           signs_(coded && coded->codes.kind == Kind::bits) {}
 
@@ -112,7 +114,7 @@ private:
         const int64_t dim = pair_.q.dim;
         shape(dim);
         const int64_t group = by_rows_ ? 1 : kernels_.width;  // queries side by side: their words of an element share cache lines
-        const int64_t halved = by_rows_ && n_ > kernels_.most_apart ? kernels_.width : 0;
+        const int64_t halved = by_rows_ && n_ > apart_ ? kernels_.width : 0;
         Buffer<float> q(group * dim);
         for (int64_t from = 0; from < n_; from += group) {
             const int64_t here = std::min(group, n_ - from);
@@ -284,7 +286,9 @@ private:
     const SearchKernels& kernels_;
     const Coded* coded_;
     const Family family_;
-    const bool by_rows_, split_, signs_;
+    const bool by_rows_;
+    const int64_t apart_;
+    const bool split_, signs_;
     int64_t first_ = 0, n_ = 0, depth_ = 0, row_words_ = 0, half_words_ = 0;
     Buffer<uint32_t> words_;
     Buffer<int32_t> starts_;

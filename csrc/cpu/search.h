@@ -18,7 +18,7 @@ enum class Sums : int { dot, dot_and_norm, squared };
 constexpr int kFew = 4;  // queries whose rows are read across, a lane each: see dot_few
 
 // Queries that a walk by rows takes for n of them whose elements share words; those added are zeros.
-inline int64_t padded_queries(int64_t n) { return n <= 4 ? n : n <= 8 ? (n + 1) / 2 * 2 : (n + 3) / 4 * 4; }
+inline __attribute__((always_inline)) int64_t padded_queries(int64_t n) { return n <= 4 ? n : n <= 8 ? (n + 1) / 2 * 2 : (n + 3) / 4 * 4; }
 
 // A score that passed its query's threshold.
 struct Hit {

@@ -28,7 +28,7 @@ public:
           scores_(scores),
           estimate_(pair, nullptr),
           few_(pair.q.n <= kFew && family_of(pair) == Family::floats),
-          tile_(pair, nullptr, few_) {
+          tile_(pair, nullptr, few_, kFew) {
         threads_ = pair.q.n * pair.x.n * std::max<int64_t>(pair.q.dim, 1) < 2'000'000 ? 1 : threads;
         for (int i = 0; i < threads_; ++i) workers_.emplace_back(new Worker(pair, estimate_));
     }
