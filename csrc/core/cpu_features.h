@@ -14,7 +14,7 @@ constexpr int isa_count = sizeof isa_names / sizeof *isa_names;
 bool isa_available(Isa isa);
 
 // How many of `bytes` a stream through memory is to fetch ahead of itself: all of them on Zen 5, whose own prefetchers leave arithmetic
-// waiting, none elsewhere: on Zen 4 the same fetches make every stream slower.
+// waiting, none elsewhere: on Zen 4 the same fetches make a stream slower that is alone.
 int64_t fetched_ahead(int64_t bytes);
 
 }  // namespace fec

@@ -5,7 +5,6 @@ namespace {
 
 constexpr int64_t kBlockBytes = 256 << 10;  // a block's rows stay in the second-level cache while every panel meets them
 constexpr int64_t kMostRows = 240, kMostRowsOne = 1024;
-constexpr int64_t kLeastFresh = 6;  // queries worth coding rows afresh for
 
 // Whether all elements of a row of Words are zeros of either sign.
 template <class Word>
@@ -34,9 +33,9 @@ bool scans_codes(const Pair& pair) {
 }
 
 bool scans_fresh(const Pair& pair) {
-    constexpr int64_t kLeastDim = 64;
+    constexpr int64_t kLeastQueries = 6, kLeastDim = 64;
     return family_of(pair) == Family::floats && !walks_by_rows(pair, nullptr) && kernels().search.code_group == 4 &&
-           pair.x.kind <= Kind::f64 && !pair.x.scale && !pair.x.ranges && pair.q.n >= kLeastFresh && pair.q.dim >= kLeastDim &&
+           pair.x.kind <= Kind::f64 && !pair.x.scale && !pair.x.ranges && pair.q.n >= kLeastQueries && pair.q.dim >= kLeastDim &&
            pair.q.dim <= kMostCoded;
 }
 

@@ -351,13 +351,14 @@ Allowed some_queries(Allowed allowed, int64_t first) {
     return allowed;
 }
 
-// How many queries a thread takes at a time where rows are too few for threads to share, as centroids are; 0 where they share them.
+// How many queries a thread takes at a time where rows are too few for threads to share, as centroids are; 0 where they share them: the
+// lists of all threads together are no longer than one tile's.
 int64_t queries_apart(const Pair& pair, int64_t k, int threads) {
     constexpr int64_t kSharedRows = 2048, kLeast = 64, kMost = 1024;
-    if (threads < 2 || pair.x.n >= kSharedRows * threads || pair.q.n < 2 * kLeast * threads) return 0;
+    if (threads < 2 || pair.x.n >= kSharedRows * threads) return 0;
     const int64_t list = 2 * (k + 32) * static_cast<int64_t>(sizeof(Candidate)), cost = pair.x.n * std::max<int64_t>(pair.q.dim, 1) + 1;
     const int64_t most = std::min({kMost, kReservoirBytes / threads / list, 2'000'000'000 / cost, pair.q.n / (4 * threads)});
-    return std::max(most, kLeast);
+    return most < kLeast ? 0 : most;
 }
 
 }  // namespace
